@@ -33,6 +33,7 @@ pub(crate) enum Put<'a> {
     Text(&'a str),
     Json(&'a str),
     Number(f64),
+    BigInteger(&'a str),
     Remove,
 }
 
@@ -165,15 +166,27 @@ impl Data {
         self.words(&[0, 2, at, reason.len()])
     }
 
+    /// Adds a verdict that answers the event.
+    pub(crate) fn answers_with(&mut self, message: &str) -> usize {
+        let at = self.put(message.as_bytes());
+        self.words(&[0, 4, at, message.len()])
+    }
+
+    /// Adds a verdict that defers the event.
+    pub(crate) fn defers(&mut self, ms: usize) -> usize {
+        self.words(&[0, 5, ms, 0])
+    }
+
     /// Adds a verdict with edits.
     pub(crate) fn edits(&mut self, edits: &[(&str, Put<'_>)]) -> usize {
         let mut list = Vec::new();
         for (pointer, put) in edits {
             let at = self.put(pointer.as_bytes());
             let (kind, value, number) = match put {
-                Put::Text(text) => (4, Some(*text), 0.0),
-                Put::Json(text) => (5, Some(*text), 0.0),
-                Put::Number(number) => (3, None, *number),
+                Put::Text(text) => (5, Some(*text), 0.0),
+                Put::Json(text) => (6, Some(*text), 0.0),
+                Put::Number(number) => (4, None, *number),
+                Put::BigInteger(digits) => (3, Some(*digits), 0.0),
                 Put::Remove => (0, None, 0.0),
             };
             let (value, length) =

@@ -201,7 +201,8 @@ fn asks_for_all() -> Guest {
         (if (i32.load8_u (i32.const 68)) (then unreachable))";
     guest.before_answer = format!(
         "(call $set (i32.const {message}) (i32.const 4) (i32.const 0) (i32.const 4) (i32.const 0) (i64.const 0) (i32.const 64)) {denied}
-         (call $send (i32.const {message}) (i32.const 13) (i32.const 64)) {denied}
+         (call $send (i32.const {message}) (i32.const 13) (i32.const 64))
+         (if (i32.load8_u (i32.const 72)) (then unreachable)) {denied}
          (call $secret (i32.const {message}) (i32.const 3) (i32.const 64)) {denied}
          (call $fetch (i32.const {message}) (i32.const 3) (i32.const {url}) (i32.const 20) (i32.const 0) (i32.const 0)
            (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 64)) {denied}"
@@ -283,18 +284,73 @@ async fn a_store_over_its_quota_is_an_error_for_the_plugin_and_other_plugins_key
     );
 }
 
+/// Code that takes so many pages more.
+fn leaks(pages: u32) -> String {
+    format!("(if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable))")
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leak_for_each_call_ends_with_the_instance_and_costs_no_event() {
-    // The guest leaks a mebibyte for each event, and may have 16.
-    let guest = Guest::new().on_event("(if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (i32.const 16)");
-    let stage = Stage::with(&[Role::new("leaks", &guest).on_error(OnError::Pass)]).await;
-    for _ in 0..100 {
+async fn an_instance_that_leaks_is_replaced_between_two_events_with_its_state() {
+    // The guest leaks a mebibyte for each event, and may have 16. Its state is the number of its calls.
+    let lifecycle = r#"(global $seen (mut i32) (i32.const 0))
+        (func (export "djangobot:plugin/lifecycle@1.0.0#health") (result i32) (i32.const 16))
+        (func (export "djangobot:plugin/lifecycle@1.0.0#snapshot") (result i32)
+          (i32.store (i32.const 200) (global.get $seen))
+          (i32.store (i32.const 208) (i32.const 200))
+          (i32.store (i32.const 212) (i32.const 4))
+          (i32.const 208))
+        (func (export "djangobot:plugin/lifecycle@1.0.0#restore") (param $at i32) (param $length i32) (result i32)
+          (global.set $seen (i32.load (local.get $at))) (i32.const 16))"#;
+    let mut guest = Guest::new().fields(lifecycle);
+    let at = guest.data.edits(&[("/seen", Put::Text("000"))]);
+    let digits = guest.data.find(b"000");
+    let digit = |place: usize, unit: u32| {
+        format!(
+            "(i32.store8 (i32.const {}) (i32.add (i32.const 48) (i32.rem_u (i32.div_u (global.get $seen) (i32.const {unit})) (i32.const 10))))",
+            digits + place
+        )
+    };
+    let guest = guest.on_event(&format!(
+        "{} (global.set $seen (i32.add (global.get $seen) (i32.const 1))) {} {} {} (i32.const {at})",
+        leaks(16),
+        digit(0, 100),
+        digit(1, 10),
+        digit(2, 1)
+    ));
+    let stage = Stage::with(&[Role::new("leaks", &guest).on_error(OnError::Drop)]).await;
+    for n in 1..=100 {
+        let out = only(&stage.message("hi").await);
+        assert_eq!(out["seen"], format!("{n:03}"));
+    }
+    let status = stage.status("leaks");
+    let figures = (status.state, status.modified, status.failures());
+    assert_eq!(figures, (State::Running, 100, 0), "{status:?}");
+    assert!(status.retired >= 5, "{status:?}");
+    assert!(status.memory_bytes <= 16 << 20, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_begins_large_is_not_replaced_for_that() {
+    let guest = Guest::new().init(&format!("{} (i32.const 16)", leaks(220)));
+    let stage = Stage::with(&[Role::new("large", &guest)]).await;
+    for _ in 0..10 {
+        only(&stage.message("hi").await);
+    }
+    let status = stage.status("large");
+    assert_eq!((status.kept, status.retired), (10, 0), "{status:?}");
+    assert!(status.memory_bytes > 12 << 20, "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leak_that_is_too_large_for_the_rest_of_the_memory_costs_the_instance_alone() {
+    let guest = Guest::new().on_event(&format!("{} (i32.const 16)", leaks(170)));
+    let stage = Stage::with(&[Role::new("leaks", &guest)]).await;
+    for _ in 0..20 {
         only(&stage.message("hi").await);
     }
     let status = stage.status("leaks");
     assert_eq!(status.state, State::Running, "{status:?}");
-    assert!(status.over_budget >= 5 && status.kept >= 90, "{status:?}");
-    assert!(status.memory_bytes <= 16 << 20, "{status:?}");
+    assert!(status.over_budget >= 5 && status.kept >= 5, "{status:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

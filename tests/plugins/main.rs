@@ -14,6 +14,7 @@ mod effects;
 mod guards;
 mod guest;
 mod hostile;
+mod interface;
 mod policy;
 mod reload;
 mod stage;

@@ -28,6 +28,9 @@ pub(crate) struct Role {
     pub(crate) component: Vec<u8>,
     pub(crate) on_error: OnError,
     pub(crate) grants: Vec<&'static str>,
+    /// The filters of inbound events, as TOML.
+    pub(crate) inbound: String,
+    pub(crate) instances: Option<usize>,
     pub(crate) limits: LimitsConfig,
 }
 
@@ -44,6 +47,8 @@ impl Role {
             component,
             on_error: OnError::Pass,
             grants: Vec::new(),
+            inbound: "[\"message\"]".into(),
+            instances: None,
             // Short, so that a guest soon reaches them, and long enough for a busy machine.
             limits: LimitsConfig {
                 time_ms: Some(50),
@@ -64,6 +69,11 @@ impl Role {
         self
     }
 
+    pub(crate) fn inbound(mut self, filters: &str) -> Self {
+        self.inbound = filters.into();
+        self
+    }
+
     pub(crate) fn manifest(mut self, lines: &str) -> Self {
         self.manifest.push_str(lines);
         self
@@ -75,6 +85,7 @@ impl Role {
             on_error: self.on_error,
             grants: grants.collect(),
             limits: self.limits,
+            instances: self.instances,
             ..PluginConfig::new(&self.name, &format!("file:{}.wasm", self.name))
         }
     }
@@ -108,6 +119,7 @@ impl Stage {
             roster: Arc::new(()),
             store: store.clone(),
             http: Fetcher::new(allow_private),
+            slack: Arc::new(()),
             secrets: Arc::new(Secrets::new(None, Vec::new())),
         });
         Self {
@@ -137,8 +149,8 @@ impl Stage {
 
     pub(crate) fn wanted(&self, role: &Role) -> Result<PluginSpec, ResolveError> {
         let manifest = format!(
-            "name = \"{}\"\nversion = \"{}\"\n{}\n[subscribe]\ninbound = [\"message\"]\noutbound = [\"*\"]\n",
-            role.name, role.version, role.manifest
+            "name = \"{}\"\nversion = \"{}\"\n{}\n[subscribe]\ninbound = {}\noutbound = [\"*\"]\n",
+            role.name, role.version, role.manifest, role.inbound
         );
         let config = role.config();
         let made = Artifact::with_manifest(&role.component, &manifest)

@@ -8,10 +8,12 @@ mod inbound;
 mod lanes;
 mod layer_watch;
 mod message_key;
+mod message_origin;
 mod moment;
 mod outbound;
 mod outcome;
 mod plugin_call;
+mod plugin_slack;
 mod reply;
 mod roster;
 pub(crate) mod tap;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use djangobot_channels::{ChannelLayer, ChannelName, GuardedLayer, ReceiverId};
-use djangobot_plugins::PluginHost;
+use djangobot_plugins::{PluginEvent, PluginHost};
 use djangobot_slack::history::History;
 use djangobot_slack::{Pacer, Rotation, Session, WebApi};
 use tokio::sync::{mpsc, watch};
@@ -55,6 +57,8 @@ use outbound::outbox::{Backlog, Outbox};
 use outbound::post::Caller;
 use outbound::request::Rules;
 use outbound::{Outbound, Parts};
+pub(crate) use plugin_slack::PluginSlack;
+use plugin_slack::SlackLine;
 pub(crate) use reply::DEFAULT_METHOD;
 use roster::RosterKeeper;
 use tap::Tap;
@@ -66,6 +70,8 @@ const FRAMES: usize = 4096;
 /// The most messages of plugins of the way out that wait for the way in, which puts them on the layer. Beyond it they
 /// are lost and logged: the way out can't wait for the way in, which may wait for the layer.
 const MESSAGES: usize = 1024;
+/// The most events of the host for plugins that wait for the way in.
+const HOST_EVENTS: usize = 1024;
 /// How long a stop waits for events that are in plugins, and then for events that are in memory.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -80,6 +86,8 @@ pub(crate) struct Bridge {
     /// Renews tokens, if they expire.
     pub(crate) rotation: Option<Rotation>,
     pub(crate) plugins: PluginHost,
+    /// Makes the plugins' own calls of Slack, once the bridge runs.
+    pub(crate) plugin_slack: PluginSlack,
     pub(crate) team: Team,
     pub(crate) state: State,
     pub(crate) metrics: Metrics,
@@ -124,11 +132,20 @@ impl Bridge {
         let session = self.team.session();
         let (frames, incoming) = mpsc::channel(FRAMES);
         let (messages, of_plugins) = mpsc::channel(MESSAGES);
-        let (inbound, desk) = self.inbound(&common, of_plugins, stop.clone()).await?;
+        let (host_events, of_host) = mpsc::channel(HOST_EVENTS);
+        self.plugin_slack.connect(SlackLine {
+            api: self.api.clone(),
+            pacer: common.pacer.clone(),
+            lease: common.lease.clone(),
+            metrics: self.metrics.clone(),
+        });
+        let (inbound, desk) = self
+            .inbound(&common, of_plugins, of_host, stop.clone())
+            .await?;
         let (outbox, backlog) = Outbox::open(common.journal.clone(), self.state.folder())
             .await
             .map_err(Failure::failed)?;
-        let outbound = self.outbound(&common, messages, outbox, backlog);
+        let outbound = self.outbound(&common, messages, host_events.clone(), outbox, backlog);
         let CommonParts {
             roster,
             journal,
@@ -167,6 +184,15 @@ impl Bridge {
             activity,
             all_safe.clone(),
         )));
+        let timing = spawn(
+            run_timers(
+                session.clone(),
+                self.plugins.clone(),
+                host_events,
+                stop.clone(),
+            ),
+            &stop,
+        );
         let names = spawn(roster.clone().run(session, stop.clone()), &stop);
         let ages = spawn(
             ages::watch(
@@ -214,6 +240,7 @@ impl Bridge {
         all_safe.cancel();
         remembering.await.map_err(Failure::plain)?;
         names.await.map_err(Failure::plain)?;
+        timing.await.map_err(Failure::plain)?;
         let kept = keeping.await.map_err(Failure::plain)?;
         // After all that writes to the layer or calls Slack: from here on another host may do that.
         lease.give_back().await;
@@ -274,6 +301,7 @@ impl Bridge {
         &self,
         common: &CommonParts,
         messages: mpsc::Receiver<djangobot_plugins::PluginMessage>,
+        host_events: mpsc::Receiver<PluginEvent>,
         stop: CancellationToken,
     ) -> Result<(Inbound, AnswerDesk), Failure> {
         let layer = &self.settings.layer;
@@ -328,6 +356,7 @@ impl Bridge {
             send_channel: common.send_channel.clone(),
             plugins: self.plugins.clone(),
             messages,
+            host_events,
             roster: common.roster.clone(),
             team: self.team.clone(),
             readiness: self.readiness.clone(),
@@ -342,6 +371,7 @@ impl Bridge {
         &self,
         common: &CommonParts,
         messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
+        host_events: mpsc::Sender<PluginEvent>,
         outbox: Outbox,
         backlog: Backlog,
     ) -> Outbound {
@@ -360,6 +390,7 @@ impl Bridge {
             },
             plugins: self.plugins.clone(),
             plugin_messages: messages,
+            host_events,
             caller: Caller {
                 api: self.api.clone(),
                 rotation: self.rotation.clone(),
@@ -398,6 +429,28 @@ where
         let _ends_all = ends_all;
         work.await
     }))
+}
+
+/// Gives the events of plugins' timers to the way in, once Slack has accepted our token: a host that stands by, or that
+/// can't begin, must not act.
+async fn run_timers(
+    mut session: watch::Receiver<Option<Session>>,
+    plugins: PluginHost,
+    host_events: mpsc::Sender<PluginEvent>,
+    stop: CancellationToken,
+) {
+    let run = async {
+        if session.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        loop {
+            let event = plugins.next_timer().await;
+            if host_events.send(event).await.is_err() {
+                return;
+            }
+        }
+    };
+    stop.run_until_cancelled(run).await;
 }
 
 /// Runs the way out once Slack has accepted our token. Messages wait in the layer until then, so that a wrong token

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
+use crate::bridge::PluginSlack;
 use crate::config::{self, CONFIG_FILE, Settings};
 use crate::control::Control;
 use crate::dev_plugins::DevPlugins;
@@ -83,6 +84,7 @@ impl Plugins {
     pub(crate) async fn open(
         settings: &Settings,
         team: &Team,
+        slack: &PluginSlack,
         metrics: &Metrics,
         dev: Option<DevPlugins>,
     ) -> Result<Self, Failure> {
@@ -98,6 +100,7 @@ impl Plugins {
             roster: Arc::new(team.clone()),
             store: Store::open(&state.join("plugins.db")).map_err(Failure::plain)?,
             http: Fetcher::new(settings.plugin_host.allow_private_http),
+            slack: Arc::new(slack.clone()),
             secrets: Arc::new(Secrets::new(
                 settings.plugin_host.secrets_dir.clone(),
                 settings.slack.secrets(),

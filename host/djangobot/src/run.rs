@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::tap::Tap;
-use crate::bridge::{Bridge, Source};
+use crate::bridge::{Bridge, PluginSlack, Source};
 use crate::cli::RunArgs;
 use crate::config::{ConfigError, Settings, Transport};
 use crate::control::Server;
@@ -198,6 +198,7 @@ pub(crate) async fn bridge(
         tracing::info!("{note}");
     }
     let team = Team::new();
+    let plugin_slack = PluginSlack::default();
     // Bound before plugins are compiled, which may take minutes: an address that is taken must be reported at once.
     let bind = async |address, flag| match address {
         Some(address) => Listener::bind(address, flag).await.map(Some),
@@ -207,7 +208,7 @@ pub(crate) async fn bridge(
     let listener = listener.map_err(Failure::failed)?;
     let admin_listener = bind(settings.admin_listen, "--admin-listen").await;
     let admin_listener = admin_listener.map_err(Failure::failed)?;
-    let plugins = Plugins::open(&settings, &team, &metrics, options.plugins).await?;
+    let plugins = Plugins::open(&settings, &team, &plugin_slack, &metrics, options.plugins).await?;
     let plugins = Arc::new(plugins);
     // A plugin that is already compiled loads in no time, and the author of a plugin waits for it anyway. Any other one
     // may take minutes to compile. Slack's connection does not wait for it; events that need it do.
@@ -285,6 +286,7 @@ pub(crate) async fn bridge(
         source,
         rotation: tokens.rotation(),
         plugins: plugins.host().clone(),
+        plugin_slack,
         team,
         state,
         metrics: metrics.clone(),

@@ -1,6 +1,7 @@
 //! The Slack workspace that the bridge works for: its roster and the bot's identity, also as plugins see them.
 
-use djangobot_plugins::services::roster::{Bot, Conversation, Identity, User, Usergroup};
+use djangobot_event::Event;
+use djangobot_plugins::services::roster::{Bot, Conversation, Identity, Table, User, Usergroup};
 use djangobot_slack::roster::{ConversationKind, List};
 use djangobot_slack::{Roster, Session};
 use tokio::sync::watch;
@@ -86,11 +87,7 @@ impl djangobot_plugins::Roster for Team {
         if found.is_none() {
             self.roster.lacks(List::Usergroups);
         }
-        found.map(|found| Usergroup {
-            id: found.id().to_owned(),
-            handle: found.handle().to_owned(),
-            name: found.name().to_owned(),
-        })
+        found.as_ref().map(usergroup)
     }
 
     fn bot(&self, id: &str) -> Option<Bot> {
@@ -104,20 +101,52 @@ impl djangobot_plugins::Roster for Team {
         })
     }
 
-    fn find_user(&self, name: &str) -> Option<User> {
-        let found = self.roster.find_user(name);
-        if found.is_none() {
+    fn find_users(&self, name: &str) -> Vec<User> {
+        let found = self.roster.all_users_named(name);
+        if found.is_empty() {
             self.roster.lacks(List::Users);
         }
-        found.as_ref().map(user)
+        found.iter().map(user).collect()
     }
 
-    fn find_conversation(&self, name: &str) -> Option<Conversation> {
-        let found = self.roster.find_conversation(name);
-        if found.is_none() {
+    fn find_conversations(&self, name: &str) -> Vec<Conversation> {
+        let found = self.roster.all_conversations_named(name);
+        if found.is_empty() {
             self.roster.lacks(List::Conversations);
         }
-        found.as_ref().map(conversation)
+        found.iter().map(conversation).collect()
+    }
+
+    fn find_usergroups(&self, handle: &str) -> Vec<Usergroup> {
+        let found = self.roster.find_usergroup(handle);
+        if found.is_none() {
+            self.roster.lacks(List::Usergroups);
+        }
+        found.iter().map(usergroup).collect()
+    }
+
+    fn entry(&self, table: Table, id: &str) -> Option<Event> {
+        let object = match table {
+            Table::Users => self.roster.user(id).map(|found| found.object()),
+            Table::Conversations => self.roster.conversation(id).map(|found| found.object()),
+            Table::Usergroups => self.roster.usergroup(id).map(|found| found.object()),
+            Table::Bots => self.roster.bot(id).map(|found| found.object()),
+        };
+        if object.is_none() {
+            match table {
+                Table::Usergroups => self.roster.lacks(List::Usergroups),
+                Table::Users | Table::Conversations | Table::Bots => self.roster.want(id),
+            }
+        }
+        Event::from_value(&object?).ok()
+    }
+}
+
+fn usergroup(found: &djangobot_slack::roster::Usergroup) -> Usergroup {
+    Usergroup {
+        id: found.id().to_owned(),
+        handle: found.handle().to_owned(),
+        name: found.name().to_owned(),
     }
 }
 

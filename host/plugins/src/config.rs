@@ -129,6 +129,8 @@ pub struct LimitsConfig {
     pub store_mib: Option<u32>,
     /// Messages to Slack in a minute.
     pub sends: Option<u32>,
+    /// Calls of Slack's Web API in a minute.
+    pub slack_calls: Option<u32>,
 }
 
 /// The resources that one plugin may use.
@@ -150,6 +152,8 @@ pub struct Limits {
     pub store: u64,
     /// Messages to Slack in a minute.
     pub sends: u32,
+    /// Calls of Slack's Web API in a minute.
+    pub slack_calls: u32,
 }
 
 const KIB: usize = 1 << 10;
@@ -176,6 +180,7 @@ impl Limits {
             output: config.output_kib.unwrap_or(1024) as usize * KIB,
             store: u64::from(config.store_mib.unwrap_or(16)) << 20,
             sends: config.sends.unwrap_or(60),
+            slack_calls: config.slack_calls.unwrap_or(60),
         }
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Something that a plugin may be allowed to do. Events, roster, log, clock and emitter need no grant: they reach
 /// nothing outside the host.
 ///
-/// In text: `store`, `slack`, `secrets:NAME`, `http:HOST`, `http:*.HOST`, `http:HOST:PORT`, `http:http://HOST`.
+/// In text: `store`, `slack`, `slack:METHOD`, `slack:PREFIX.*`, `secrets:NAME`, `http:HOST`, `http:*.HOST`, `http:HOST:PORT`, `http:http://HOST`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Capability {
@@ -17,10 +17,26 @@ pub enum Capability {
     Store,
     /// Sending messages to Slack.
     Slack,
+    /// Calling these methods of Slack's Web API, and reading their answers.
+    SlackMethod(MethodPattern),
     /// Reading the operator's secret of this name.
     Secret(String),
     /// HTTP requests to these hosts.
     Http(HostPattern),
+}
+
+/// Methods of Slack's Web API: one, such as `users.lookupByEmail`, or all of a family, such as `conversations.*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MethodPattern(String);
+
+impl MethodPattern {
+    /// Whether the pattern allows a call of `method`.
+    pub fn matches(&self, method: &str) -> bool {
+        match self.0.strip_suffix('*') {
+            Some(family) => method.len() > family.len() && method.starts_with(family),
+            None => method == self.0,
+        }
+    }
 }
 
 /// The hosts that HTTP requests may go to.
@@ -52,6 +68,12 @@ impl Capability {
         match self {
             Self::Store => "keep data of its own on this machine".into(),
             Self::Slack => "send messages to Slack as your bot".into(),
+            Self::SlackMethod(pattern) => {
+                format!(
+                    "call {} of Slack's Web API as your bot, and read the answers",
+                    pattern.0
+                )
+            }
             Self::Secret(name) => format!("read the secret {name}"),
             Self::Http(pattern) => format!("call {pattern} over HTTP"),
         }
@@ -61,7 +83,7 @@ impl Capability {
     pub(crate) fn interface(&self) -> &'static str {
         match self {
             Self::Store => "store",
-            Self::Slack => "slack",
+            Self::Slack | Self::SlackMethod(_) => "slack",
             Self::Secret(_) => "secrets",
             Self::Http(_) => "http",
         }
@@ -74,6 +96,9 @@ impl Capability {
                 held == asked
                     || (!asked.below
                         && held.matches(asked.plain, &asked.host, asked.effective_port()))
+            }
+            (Self::SlackMethod(held), Self::SlackMethod(asked)) => {
+                held == asked || held.matches(&asked.0)
             }
             _ => self == asked,
         }
@@ -124,6 +149,7 @@ impl fmt::Display for Capability {
         match self {
             Self::Store => f.write_str("store"),
             Self::Slack => f.write_str("slack"),
+            Self::SlackMethod(MethodPattern(pattern)) => write!(f, "slack:{pattern}"),
             Self::Secret(name) => write!(f, "secrets:{name}"),
             Self::Http(pattern) => write!(f, "http:{pattern}"),
         }
@@ -182,6 +208,12 @@ impl FromStr for Capability {
         match text.split_once(':') {
             None if text == "store" => Ok(Self::Store),
             None if text == "slack" => Ok(Self::Slack),
+            Some(("slack", pattern)) if is_method_pattern(pattern) => {
+                Ok(Self::SlackMethod(MethodPattern(pattern.to_owned())))
+            }
+            Some(("slack", _)) => Err(bad(
+                "slack:METHOD names a method of the Web API, such as slack:users.lookupByEmail or slack:conversations.*",
+            )),
             Some(("secrets", name)) if is_secret_name(name) => Ok(Self::Secret(name.to_owned())),
             Some(("secrets", _)) => Err(bad(
                 "secrets:NAME names one secret, in letters, digits and underscores",
@@ -190,9 +222,20 @@ impl FromStr for Capability {
             None if matches!(text, "http" | "secrets") => {
                 Err(bad("it must say which one, as http:HOST or secrets:NAME"))
             }
-            _ => Err(bad("use store, slack, secrets:NAME or http:HOST")),
+            _ => Err(bad(
+                "use store, slack, slack:METHOD, secrets:NAME or http:HOST",
+            )),
         }
     }
+}
+
+/// Whether `pattern` is a method's name, or the beginning of one with `.*`. A lone `*` would be all of Slack.
+fn is_method_pattern(pattern: &str) -> bool {
+    let name = pattern.strip_suffix(".*").unwrap_or(pattern);
+    let mut parts = name.split('.');
+    pattern.contains('.')
+        && parts
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -252,6 +295,10 @@ mod tests {
         check(&["http:a.com:8443"], &["http:a.com"], &["http:a.com:8443"]);
         check(&["http:A.com:443"], &["http:a.com"], &[]);
         check(&["secrets:A"], &["secrets:B", "store"], &["secrets:A"]);
+        check(&["slack:chat.update"], &["slack:chat.*"], &[]);
+        check(&["slack:chat.*"], &["slack:chat.update"], &["slack:chat.*"]);
+        check(&["slack"], &["slack:chat.postMessage"], &["slack"]);
+        check(&["slack:chat.update"], &["slack"], &["slack:chat.update"]);
     }
 
     #[test]
@@ -287,6 +334,12 @@ mod tests {
             "http:ftp://a",
             "http:a:b",
             "secrets:",
+            "slack:",
+            "slack:*",
+            "slack:chat",
+            "slack:chat.",
+            "slack:chat.post*",
+            "slack:.*",
             "secrets:a b",
             "files",
         ] {

@@ -10,6 +10,7 @@
 
 mod change;
 mod samples;
+mod timers;
 mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -36,6 +37,7 @@ use crate::versions::Rollback;
 
 use change::{Change, config_of, state_of};
 use samples::Samples;
+use timers::Timers;
 use trial::{TRIAL, bring_back, worse};
 
 pub use change::ResolveError;
@@ -63,6 +65,7 @@ struct HostState {
     /// The plugins were loaded once: from then on, plugins that are added hold up no event that may pass without them.
     has_begun: AtomicBool,
     samples: Samples,
+    timers: Timers,
 }
 
 impl PluginHost {
@@ -76,6 +79,7 @@ impl PluginHost {
                 changing: tokio::sync::Mutex::default(),
                 has_begun: AtomicBool::new(false),
                 samples: Samples::default(),
+                timers: Timers::new(),
             }),
         }
     }
@@ -90,7 +94,9 @@ impl PluginHost {
                 ..PluginOutput::default()
             };
         }
-        self.state.samples.note(direction, &event);
+        if event.recipient.is_none() {
+            self.state.samples.note(direction, &event);
+        }
         pipeline.pass(direction, event, lane).await
     }
 

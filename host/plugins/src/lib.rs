@@ -42,11 +42,14 @@ pub use install::config_file::ConfigFile;
 pub use install::lock::{Lock, LockEntry};
 pub use install::source::Source;
 pub use manifest::Manifest;
-pub use plugin_event::{DropReason, PluginEvent, PluginMessage, PluginOutput};
+pub use plugin_event::{
+    DropReason, HostKind, PluginAnswer, PluginEvent, PluginMessage, PluginOutput,
+};
 pub use runtime::compile::Compiler;
 pub use runtime::engine::{Engine, EngineError};
 pub use runtime::load::{LoadError, Parts, PluginSpec};
 pub use services::roster::{Direction, Roster};
+pub use services::slack::{CallError, SlackApi};
 pub use status::{State, Status};
 pub use verdict::{Emission, Failure, Verdict};
 pub use versions::{Rollback, Versions};

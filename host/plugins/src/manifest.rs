@@ -2,15 +2,20 @@
 //! for. The build puts it into the component, as a custom section.
 
 mod mistake;
+mod timer;
+
+use std::collections::BTreeSet;
 
 use djangobot_event::{Budget, Event};
 use semver::Version;
 use serde::Deserialize;
 
 use crate::grant::Capability;
+use crate::plugin_event::HostKind;
 use crate::services::roster::Direction;
 
 pub use mistake::{ManifestError, Mistake};
+pub use timer::Timer;
 
 /// The file in a plugin's folder.
 pub const MANIFEST_FILE: &str = "plugin.toml";
@@ -48,6 +53,12 @@ pub struct Manifest {
     /// The events that it is called for.
     #[serde(default)]
     pub subscribe: Subscriptions,
+    /// The moments at which it gets an event `djangobot.timer`.
+    #[serde(default)]
+    pub timer: Vec<Timer>,
+    /// Whether it may answer an event with `defer`.
+    #[serde(default)]
+    pub defers: bool,
     /// The kinds of events that it may emit.
     #[serde(default)]
     pub emits: Vec<String>,
@@ -154,6 +165,33 @@ impl Manifest {
             );
             wrong.push(("emits", message));
         }
+        for kind in self
+            .emits
+            .iter()
+            .filter(|it| it.starts_with(HostKind::PREFIX))
+        {
+            let message =
+                format!("{kind:?} is one of the host's own kinds, which begin with `djangobot.`");
+            wrong.push(("emits", message));
+        }
+        if self.timer.len() > timer::MAX_TIMERS {
+            let message = format!(
+                "{} timers are more than the {} allowed",
+                self.timer.len(),
+                timer::MAX_TIMERS
+            );
+            wrong.push(("timer", message));
+        }
+        let mut names = BTreeSet::new();
+        for timer in self.timer.iter().filter(|timer| !names.insert(&timer.name)) {
+            let message = format!("two timers have the name {:?}", timer.name);
+            wrong.push(("timer", message));
+        }
+        let hears = |filter: &Filter| filter.matches_kind(HostKind::Timer.name());
+        if !self.timer.is_empty() && !self.subscribe.inbound.iter().any(hears) {
+            let message = "it has timers; add \"djangobot.timer\" to `inbound`, which is the kind of their events";
+            wrong.push(("subscribe", message.into()));
+        }
         let twice = |it: &&Capability| self.capabilities.contains(it);
         if let Some(twice) = self.optional_capabilities.iter().find(twice) {
             let message = format!("{twice} is in `capabilities` as well; list it in one of them");
@@ -230,15 +268,18 @@ impl Filter {
         Ok(())
     }
 
+    fn matches_kind(&self, kind: &str) -> bool {
+        match self.kind.strip_suffix('*') {
+            Some(start) => kind.starts_with(start),
+            None => kind == self.kind,
+        }
+    }
+
     /// Whether the event fits. Where finding the fields takes too long, it does: the plugin may be a guard, which has
     /// to see an event rather once too often.
     fn matches(&self, kind: &str, event: &Event, budget: &mut Budget) -> bool {
-        let kind_fits = match self.kind.strip_suffix('*') {
-            Some(start) => kind.starts_with(start),
-            None => kind == self.kind,
-        };
         let mut leads = |pointer: &String| event.has_within(pointer, budget);
-        kind_fits
+        self.matches_kind(kind)
             && self
                 .has
                 .iter()

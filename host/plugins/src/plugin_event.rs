@@ -19,6 +19,36 @@ pub struct PluginEvent {
     pub hops: u8,
     /// Whether a plugin made it.
     pub emitted: bool,
+    /// Whether Slack takes an answer to it: it is a slash command, a click, a shortcut or a dialog.
+    pub is_answerable: bool,
+    /// The one plugin that it is for, by its name in the config; it goes no further. `None` for an event that goes
+    /// through all plugins.
+    pub recipient: Option<Arc<str>>,
+}
+
+/// The kinds of events that the host makes for plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// A timer of the plugin's manifest is due.
+    Timer,
+    /// Slack took a message of the plugin.
+    Sent,
+    /// A message of the plugin was not sent.
+    Failed,
+}
+
+impl HostKind {
+    /// The beginning of all kinds that are the host's own.
+    pub const PREFIX: &str = "djangobot.";
+
+    /// The kind's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Timer => "djangobot.timer",
+            Self::Sent => "djangobot.sent",
+            Self::Failed => "djangobot.failed",
+        }
+    }
 }
 
 /// A message to Slack that a plugin asked the host to send.
@@ -26,6 +56,8 @@ pub struct PluginEvent {
 pub struct PluginMessage {
     /// The plugin's name.
     pub plugin: String,
+    /// The plugin's name for the message, by which it knows the outcome.
+    pub id: String,
     /// The message as an app would put it on `slack.send`.
     pub message: Event,
     /// How many emissions and sends of plugins led to it, this one included.
@@ -41,6 +73,17 @@ pub struct PluginOutput {
     pub messages: Vec<PluginMessage>,
     /// Why the event that came in was dropped, if it was.
     pub dropped: Option<DropReason>,
+    /// The answer that a plugin gave to the event that came in, which then ended.
+    pub answer: Option<PluginAnswer>,
+}
+
+/// A plugin's answer to a slash command, a click, a shortcut or a dialog.
+#[derive(Clone, Debug)]
+pub struct PluginAnswer {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The answer as an app would put it on the event's reply channel.
+    pub message: Event,
 }
 
 /// Why an event does not go on.
@@ -63,6 +106,25 @@ impl PluginEvent {
             body,
             hops: 0,
             emitted: false,
+            is_answerable: false,
+            recipient: None,
+        }
+    }
+
+    /// An event of the host for one plugin, by its name in the config.
+    pub fn of_host(id: &str, kind: HostKind, body: Event, plugin: &str) -> Self {
+        Self {
+            recipient: Some(plugin.into()),
+            ..Self::new(id, kind.name(), body)
+        }
+    }
+
+    /// Whether the event may meet the plugin with this name in the config. Kinds of the host's own come from the host
+    /// alone, whatever type somebody else gives an event.
+    pub(crate) fn may_meet(&self, plugin: &str) -> bool {
+        match &self.recipient {
+            Some(recipient) => **recipient == *plugin,
+            None => !self.kind.starts_with(HostKind::PREFIX),
         }
     }
 }

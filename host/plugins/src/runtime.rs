@@ -15,3 +15,4 @@ pub(crate) mod rehearsal;
 pub(crate) mod stats;
 pub(crate) mod vacancy;
 pub(crate) mod wasi;
+pub(crate) mod wasi_state;

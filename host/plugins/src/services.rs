@@ -5,4 +5,5 @@ pub(crate) mod log;
 pub(crate) mod meter;
 pub mod roster;
 pub mod secrets;
+pub mod slack;
 pub mod store;

@@ -233,7 +233,7 @@ pub fn wanted(
     component: &[u8],
     path: std::path::PathBuf,
 ) -> Result<PluginSpec, String> {
-    let artifact = Artifact::read(component).map_err(|error| error.to_string())?;
+    let artifact = Artifact::read_again(component).map_err(|error| error.to_string())?;
     Ok(PluginSpec {
         config: config.clone(),
         digest: Digest::of(component),

@@ -31,8 +31,14 @@ pub struct Status {
     pub dropped: u64,
     /// Events that it replaced by others.
     pub replaced: u64,
+    /// Events that it answered itself.
+    pub answered: u64,
+    /// Calls after which it gets the event again later.
+    pub deferred: u64,
     /// Events that it made in addition to the current one.
     pub emitted: u64,
+    /// Instances that were replaced because their memory was nearly full.
+    pub retired: u64,
     /// Calls that returned an error.
     pub errors: u64,
     /// Calls that trapped.
@@ -115,6 +121,9 @@ impl Status {
             modified: 0,
             dropped: 0,
             replaced: 0,
+            answered: 0,
+            deferred: 0,
+            retired: 0,
             emitted: 0,
             errors: 0,
             traps: 0,
@@ -169,6 +178,9 @@ impl Status {
             modified: stats.modified.load(Relaxed),
             dropped: stats.dropped.load(Relaxed),
             replaced: stats.replaced.load(Relaxed),
+            answered: stats.answered.load(Relaxed),
+            deferred: stats.deferred.load(Relaxed),
+            retired: stats.retired.load(Relaxed),
             emitted: stats.emitted.load(Relaxed),
             errors: stats.errors.load(Relaxed),
             traps: stats.traps.load(Relaxed),

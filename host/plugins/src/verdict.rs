@@ -6,7 +6,7 @@ use std::time::Duration;
 use djangobot_event::{CleanText, Edit, Event};
 
 /// A plugin's decision about an event.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Verdict {
     /// The event goes on as it is.
     Keep,
@@ -16,6 +16,10 @@ pub enum Verdict {
     Drop(CleanText),
     /// These events go on in its place.
     Replace(Vec<Emission>),
+    /// The event ends here, and this is the answer to it.
+    Answer(Event),
+    /// The plugin gets the event again after this time.
+    Defer(Duration),
 }
 
 /// A new event that was checked: the manifest lists its kind, and its body is a JSON object.
@@ -27,12 +31,6 @@ pub struct Emission {
     pub body: Event,
 }
 
-impl PartialEq for Emission {
-    fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.body.raw() == other.body.raw()
-    }
-}
-
 /// The effects of a call besides its verdict. They take place only once the call has ended well: a call that fails half
 /// way has none.
 #[derive(Debug, Default)]
@@ -40,9 +38,17 @@ pub(crate) struct Effects {
     /// Events in addition to the current one.
     pub(crate) emissions: Vec<Emission>,
     /// Messages for Slack.
-    pub(crate) sends: Vec<Event>,
+    pub(crate) sends: Vec<PluginSend>,
     /// The host refused some effect because the call is a rehearsal, so that the call's failure proves little.
     pub(crate) withheld: bool,
+}
+
+/// A message for Slack.
+#[derive(Debug)]
+pub(crate) struct PluginSend {
+    /// The plugin's name for it, by which it knows the outcome.
+    pub(crate) id: String,
+    pub(crate) message: Event,
 }
 
 /// Why a call of a plugin failed.

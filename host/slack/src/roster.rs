@@ -5,6 +5,7 @@
 //! list. [`Roster::snapshot`] makes it available to the next start at once.
 
 mod changes;
+mod details;
 mod directory;
 mod entry;
 mod fetch;
@@ -28,7 +29,7 @@ pub use list::List;
 pub use load::{LoadReport, Progress, Warning};
 pub use snapshot::SnapshotError;
 
-use directory::Directory;
+use directory::{Directory, Entry};
 use missing::Missing;
 
 /// A list is noted as incomplete at most this often.
@@ -118,6 +119,25 @@ impl Roster {
         let found = tables.users.find(name);
         let ranked = found.map(|(which, user)| ((user.deleted(), which), user));
         best(ranked)
+    }
+
+    /// All users with a name, in the order in which [`Roster::users_named`] ranks them.
+    pub fn all_users_named(&self, name: &str) -> Vec<User> {
+        let name = name.trim();
+        let name = name.strip_prefix('@').unwrap_or(name);
+        let tables = self.read();
+        let found = tables.users.find(name);
+        in_order(found.map(|(which, user)| ((user.deleted(), which), user)))
+    }
+
+    /// All conversations with a name, in the order in which [`Roster::conversations_named`] ranks them.
+    pub fn all_conversations_named(&self, name: &str) -> Vec<Conversation> {
+        let name = name.trim();
+        let name = name.strip_prefix('#').unwrap_or(name);
+        let tables = self.read();
+        let found = tables.conversations.find(name);
+        let named = found.filter(|(which, _)| *which == 0);
+        in_order(named.map(|(_, it)| ((it.is_archived(), !it.is_member()), it)))
     }
 
     /// The one conversation with a name, with or without `#`, in upper or lower case; `None` where none or several have
@@ -225,6 +245,16 @@ fn best<'a, R: Ord, T: Clone + 'a>(ranked: impl Iterator<Item = (R, &'a T)>) -> 
         }
     }
     found
+}
+
+/// All entries, those of the lowest rank first. An entry that is found by several of its names comes once, at its best
+/// rank.
+fn in_order<'a, R: Ord, T: Entry + Clone + 'a>(ranked: impl Iterator<Item = (R, &'a T)>) -> Vec<T> {
+    let mut ranked: Vec<_> = ranked.collect();
+    ranked.sort_by(|(a, one), (b, two)| a.cmp(b).then_with(|| one.id().cmp(two.id())));
+    let mut seen = HashSet::new();
+    ranked.retain(|(_, entry)| seen.insert(entry.id().to_owned()));
+    ranked.into_iter().map(|(_, entry)| entry.clone()).collect()
 }
 
 fn only<T>(found: Vec<T>) -> Option<T> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::host;
+use crate::imports;
 
 /// The time since the Unix epoch.
 pub fn now() -> Duration {
@@ -11,5 +11,5 @@ pub fn now() -> Duration {
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
-    host::clock::now_ms()
+    imports::clock::now_ms()
 }

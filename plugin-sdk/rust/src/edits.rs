@@ -1,5 +1,7 @@
 //! Building verdicts and edits.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::{Edit, Emission, Error, Field, Value, Verdict};
@@ -83,5 +85,20 @@ impl Verdict {
     /// The body can't be written as JSON.
     pub fn replace(kind: impl Into<String>, body: &impl Serialize) -> Result<Self, Error> {
         Ok(Verdict::Replace(vec![Emission::new(kind, body)?]))
+    }
+
+    /// A verdict that answers the event in the app's place. Only an event for which
+    /// [`Event::is_answerable`](crate::Event::is_answerable) holds can be answered.
+    ///
+    /// # Errors
+    /// The message can't be written as JSON.
+    pub fn answer(message: &impl Serialize) -> Result<Self, Error> {
+        Ok(Verdict::Answer(serde_json::to_string(message)?))
+    }
+
+    /// A verdict after which the plugin gets the event again: after `time`, a minute at most. The manifest must say
+    /// `defers = true`.
+    pub fn defer(time: Duration) -> Self {
+        Verdict::Defer(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
     }
 }

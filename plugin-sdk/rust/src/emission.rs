@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{Emission, EmitError, Error, host};
+use crate::{Emission, EmitError, Error, imports};
 
 impl Emission {
     /// A new event. The body is a JSON object: `json!({...})`, a map or a struct.
@@ -25,5 +25,5 @@ impl Emission {
 pub fn emit(kind: impl Into<String>, body: &impl Serialize) -> Result<(), EmitError> {
     let emission =
         Emission::new(kind, body).map_err(|error| EmitError::Invalid(error.to_string()))?;
-    host::emitter::emit(&emission)
+    imports::emitter::emit(&emission)
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use serde::de::DeserializeOwned;
 
-use crate::host::event as current;
+use crate::imports::event as current;
 use crate::{Direction, Error, Value};
 
 /// The event that the plugin is called for. The host holds it, and each value is copied out when the plugin asks for it.
@@ -39,6 +39,12 @@ impl Event {
     /// The direction of the event.
     pub fn direction(&self) -> Direction {
         *self.direction.get_or_init(current::direction)
+    }
+
+    /// Whether the verdict may be [`Verdict::answer`](crate::Verdict::answer): Slack takes an answer to a slash command, a
+    /// click, a shortcut and a dialog.
+    pub fn is_answerable(&self) -> bool {
+        current::is_answerable()
     }
 
     /// Whether it goes from Slack to the app.

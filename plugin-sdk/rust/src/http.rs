@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, host};
+use crate::{Error, imports};
 
 pub use crate::bindings::djangobot::plugin::http::{HttpError, Request, Response};
 
@@ -80,7 +80,7 @@ impl Request {
     /// # Errors
     /// See [`HttpError`].
     pub fn fetch(&self) -> Result<Response, HttpError> {
-        host::http::fetch(self)
+        imports::http::fetch(self)
     }
 }
 

@@ -54,11 +54,13 @@ mod emission;
 mod event;
 #[doc(hidden)]
 pub mod export;
-mod host;
+pub mod host;
 pub mod http;
+mod imports;
 pub mod log;
 pub mod mrkdwn;
 pub mod pointer;
+pub mod random;
 pub mod roster;
 pub mod secrets;
 pub mod slack;

@@ -4,14 +4,14 @@
 //! djangobot_plugin::info!("{} events so far", 5);
 //! ```
 
-use crate::host;
+use crate::imports;
 
 pub use crate::bindings::djangobot::plugin::log::Level;
 
 /// Writes one line. The macros [`error!`](crate::error!), [`warn!`](crate::warn!), [`info!`](crate::info!),
 /// [`debug!`](crate::debug!) and [`trace!`](crate::trace!) call it, and take the arguments of `format!`.
 pub fn write(level: Level, message: &str) {
-    host::log::write(level, message);
+    imports::log::write(level, message);
 }
 
 /// Writes a line to the host's log: something is wrong, and a person has to act.

@@ -1,6 +1,6 @@
 //! The operator's secrets, which are granted by name. A secret needs the grant `secrets:NAME`.
 
-use crate::host;
+use crate::imports;
 
 pub use crate::bindings::djangobot::plugin::secrets::SecretError;
 
@@ -9,5 +9,5 @@ pub use crate::bindings::djangobot::plugin::secrets::SecretError;
 /// # Errors
 /// It was not granted.
 pub fn get(name: &str) -> Result<Option<String>, SecretError> {
-    host::secrets::get(name)
+    imports::secrets::get(name)
 }

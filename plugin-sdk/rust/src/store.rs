@@ -19,16 +19,19 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, host};
+use crate::{Error, imports};
 
-pub use crate::bindings::djangobot::plugin::store::StoreError;
+pub use crate::bindings::djangobot::plugin::store::{Item, StoreError};
+
+/// The most keys that one call lists.
+const PAGE: u32 = 1_000;
 
 /// The value of a key.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub fn get(key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    host::store::get(key)
+    imports::store::get(key)
 }
 
 /// The value of a key, as text.
@@ -55,7 +58,7 @@ pub fn json<T: DeserializeOwned>(key: &str) -> Result<Option<T>, Error> {
 /// # Errors
 /// See [`StoreError`].
 pub fn set(key: &str, value: impl AsRef<[u8]>) -> Result<(), StoreError> {
-    host::store::set(key, value.as_ref(), None)
+    imports::store::set(key, value.as_ref(), None)
 }
 
 /// Sets a key for a while.
@@ -64,7 +67,7 @@ pub fn set(key: &str, value: impl AsRef<[u8]>) -> Result<(), StoreError> {
 /// See [`StoreError`].
 pub fn set_for(key: &str, value: impl AsRef<[u8]>, time: Duration) -> Result<(), StoreError> {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    host::store::set(key, value.as_ref(), Some(ms))
+    imports::store::set(key, value.as_ref(), Some(ms))
 }
 
 /// Sets a key to a value of your own, as JSON, until it is deleted.
@@ -75,12 +78,61 @@ pub fn set_json(key: &str, value: &impl Serialize) -> Result<(), Error> {
     Ok(set(key, serde_json::to_vec(value)?)?)
 }
 
+/// The values of many keys in one call, in their order.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn get_many(keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    imports::store::get_many(keys)
+}
+
+/// All keys that begin with `prefix`, in the order of their bytes. Many keys take several calls of the host.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn keys(prefix: &str) -> Result<Vec<String>, StoreError> {
+    let mut keys = Vec::new();
+    loop {
+        let page = imports::store::keys(prefix, keys.last().map(String::as_str), PAGE)?;
+        let is_last = page.len() < PAGE as usize;
+        keys.extend(page);
+        if is_last {
+            return Ok(keys);
+        }
+    }
+}
+
+/// Sets and deletes many keys: all of them, or none if one is refused.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn set_many(items: &[Item]) -> Result<(), StoreError> {
+    imports::store::set_many(items)
+}
+
+/// Sets a key if its value is `expected`, where `None` means that there is none. Returns whether it did.
+///
+/// # Errors
+/// See [`StoreError`].
+pub fn compare_and_set(
+    key: &str,
+    expected: Option<&[u8]>,
+    value: impl AsRef<[u8]>,
+) -> Result<bool, StoreError> {
+    let item = Item {
+        key: key.to_owned(),
+        value: Some(value.as_ref().to_vec()),
+        ttl_ms: None,
+    };
+    imports::store::compare_and_set(expected, &item)
+}
+
 /// Deletes a key. A key that does not exist is not an error.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub fn delete(key: &str) -> Result<(), StoreError> {
-    host::store::delete(key)
+    imports::store::delete(key)
 }
 
 /// Adds to the number at a key, which begins at 0, and returns the sum.
@@ -88,5 +140,5 @@ pub fn delete(key: &str) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub fn increment(key: &str, by: i64) -> Result<i64, StoreError> {
-    host::store::increment(key, by)
+    imports::store::increment(key, by)
 }

@@ -42,7 +42,7 @@ impl Value {
         match self {
             Value::Integer(value) => Some(*value as f64),
             Value::Number(value) => Some(*value),
-            Value::Json(text) => text.parse().ok(),
+            Value::BigInteger(digits) => digits.parse().ok(),
             _ => None,
         }
     }
@@ -66,7 +66,7 @@ impl Value {
     /// The value has another type, or is a number that JSON does not have.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         match self {
-            Value::Json(text) => serde_json::from_str(text),
+            Value::Json(text) | Value::BigInteger(text) => serde_json::from_str(text),
             other => T::deserialize(scalar(other)),
         }
     }
@@ -75,7 +75,7 @@ impl Value {
 /// A value that is not JSON text, as a value of `serde_json`.
 fn scalar(value: &Value) -> serde_json::Value {
     match value {
-        Value::Null | Value::Json(_) => serde_json::Value::Null,
+        Value::Null | Value::Json(_) | Value::BigInteger(_) => serde_json::Value::Null,
         Value::Boolean(value) => (*value).into(),
         Value::Integer(value) => (*value).into(),
         Value::Number(value) => (*value).into(),
@@ -135,7 +135,7 @@ impl From<u64> for Value {
     fn from(value: u64) -> Self {
         match i64::try_from(value) {
             Ok(value) => Value::Integer(value),
-            Err(_) => Value::Json(value.to_string()),
+            Err(_) => Value::BigInteger(value.to_string()),
         }
     }
 }
@@ -170,7 +170,7 @@ impl From<&serde_json::Value> for Value {
             serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
                 (Some(value), _) => Value::Integer(value),
                 (None, Some(value)) if number.is_f64() => Value::Number(value),
-                _ => Value::Json(number.to_string()),
+                _ => Value::BigInteger(number.to_string()),
             },
             serde_json::Value::String(text) => Value::Text(text.clone()),
             container => Value::Json(container.to_string()),
@@ -205,7 +205,7 @@ mod tests {
     fn a_number_too_large_for_an_integer_is_its_digits() {
         assert_eq!(
             Value::from(u64::MAX),
-            Value::Json("18446744073709551615".into())
+            Value::BigInteger("18446744073709551615".into())
         );
         assert_eq!(Value::from(7u64), Value::Integer(7));
         assert_eq!(Value::from(u64::MAX).as_f64(), Some(u64::MAX as f64));

@@ -22,7 +22,7 @@
     (call $get (i32.const 80) (i32.const 5) (i32.const 256))
     (if (i64.eqz (call $now)) (then unreachable))
     (if (i32.eqz (i32.load8_u (i32.const 256))) (then unreachable))
-    (if (i32.ne (i32.load8_u (i32.const 264)) (i32.const 4)) (then unreachable))
+    (if (i32.ne (i32.load8_u (i32.const 264)) (i32.const 5)) (then unreachable))
     ;; The second edit's text is the one that was got.
     (i32.store (i32.const 184) (i32.load (i32.const 272)))
     (i32.store (i32.const 188) (i32.load (i32.const 276)))
@@ -35,5 +35,5 @@
   (data (i32.const 88) "/copy")
   ;; Each edit: set, its pointer's place and length, the value's tag for a text, its place and length.
   (data (i32.const 128)
-    "\00\00\00\00\00\00\00\00\48\00\00\00\04\00\00\00\04\00\00\00\00\00\00\00\40\00\00\00\05\00\00\00"
-    "\00\00\00\00\00\00\00\00\58\00\00\00\05\00\00\00\04\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00"))
+    "\00\00\00\00\00\00\00\00\48\00\00\00\04\00\00\00\05\00\00\00\00\00\00\00\40\00\00\00\05\00\00\00"
+    "\00\00\00\00\00\00\00\00\58\00\00\00\05\00\00\00\05\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00"))

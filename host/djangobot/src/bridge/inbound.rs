@@ -27,12 +27,12 @@ pub(crate) mod types;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use djangobot_channels::ChannelName;
 use djangobot_event::EditError;
 use djangobot_plugins::{Direction, PluginEvent, PluginHost, PluginOutput};
-use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Session};
+use djangobot_slack::{Ack, BOT_ACCESS_TOKEN, Frame, Incoming, Origin, Session};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
@@ -79,6 +79,8 @@ pub(crate) struct Parts {
     pub(crate) plugins: PluginHost,
     /// Messages for Slack that plugins of the way out ask for.
     pub(crate) messages: mpsc::Receiver<djangobot_plugins::PluginMessage>,
+    /// Events of the host for one plugin: its timers, and the outcomes of its messages.
+    pub(crate) host_events: mpsc::Receiver<PluginEvent>,
     pub(crate) roster: Arc<RosterKeeper>,
     /// Is given each session with Slack.
     pub(crate) team: Team,
@@ -125,6 +127,9 @@ impl Inbound {
                     }
                 }
                 Some(after) = flow.work.next() => self.leave_lane(after, &mut flow).await,
+                Some(event) = self.parts.host_events.recv(), if has_room => {
+                    self.begin_host_event(event, &mut flow).await;
+                }
                 Some(message) = self.parts.messages.recv() => {
                     let custody = self.parts.ledger.custody_without_id();
                     self.send(message, custody).await;
@@ -291,12 +296,33 @@ impl Inbound {
             custody,
             reply_channel,
         };
-        let passing = PluginEvent::new(&id, &kind, event);
+        let passing = PluginEvent {
+            is_answerable: context.reply_channel.is_some(),
+            ..PluginEvent::new(&id, &kind, event)
+        };
+        self.begin(Job { passing, context }, flow).await;
+        Ok(())
+    }
 
+    /// Gives an event of the host to its plugin. Nothing outside waits for it, and a crash loses it.
+    async fn begin_host_event(&mut self, passing: PluginEvent, flow: &mut Flow) {
+        let context = EventContext {
+            receipt: Receipt {
+                received: SystemTime::now(),
+                origin: Origin::default(),
+            },
+            arrived: Instant::now(),
+            custody: self.parts.ledger.custody_without_id(),
+            reply_channel: None,
+        };
+        self.begin(Job { passing, context }, flow).await;
+    }
+
+    /// Gives an event to the plugins, and delivers what comes out: at once, or when its turn comes.
+    async fn begin(&mut self, job: Job, flow: &mut Flow) {
         // An event whose plugins may be slow takes its turn in the lane of its conversation, and other lanes do not
         // wait.
-        let lane = plugin_call::conversation(&passing.body);
-        let job = Job { passing, context };
+        let lane = plugin_call::conversation(&job.passing.body);
         if flow.lanes.is_busy(&lane)
             || self
                 .parts
@@ -306,13 +332,12 @@ impl Inbound {
             if let Some(job) = flow.lanes.admit(&lane, job) {
                 flow.work.push(self.through_plugins(lane, job).boxed());
             }
-            return Ok(());
+            return;
         }
         let ProcessedEvent {
             passed, context, ..
         } = self.through_plugins(lane, job).await;
         self.deliver(passed, context).await;
-        Ok(())
     }
 
     /// Calls the plugins for an event.
@@ -352,6 +377,10 @@ impl Inbound {
             if let Err(rejected) = self.put(passing, &context).await {
                 self.counts.report_rejected(&rejected);
             }
+        }
+        if let (Some(answer), Some(channel)) = (passed.answer, &context.reply_channel) {
+            let custody = &context.custody;
+            self.parts.answers.answer(channel, answer, custody).await;
         }
         for message in passed.messages {
             self.send(message, context.custody.add_part()).await;

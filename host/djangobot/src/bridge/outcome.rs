@@ -51,7 +51,22 @@ pub(crate) async fn report(
     if let Some(tap) = tap {
         tap.answer(channel, &message);
     }
-    let member = layer.encode(channel, &message);
+    put(layer, channel, &message, stop).await
+}
+
+/// Puts a message on a channel, with [`TRIES`] tries.
+///
+/// # Errors
+///
+/// Fails if the channel does not take it, or if `stop` ends the tries.
+pub(crate) async fn put(
+    layer: &dyn ChannelLayer,
+    channel: &ChannelName,
+    message: &Event,
+    stop: &CancellationToken,
+) -> Result<(), ReplyError> {
+    let failed = ReplyError::Undeliverable;
+    let member = layer.encode(channel, message);
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     let mut why = String::new();
     for _ in 0..TRIES {

@@ -42,7 +42,9 @@ pub(crate) async fn call(
 /// Fails if the message does not take the key.
 pub(crate) fn message(message: &PluginMessage) -> Result<Event, EditError> {
     let mut event = message.message.clone();
-    let origin = serde_json::json!({ "plugin": message.plugin, "hops": message.hops });
+    let origin = serde_json::json!({
+        "plugin": message.plugin, "id": message.id, "hops": message.hops,
+    });
     event.set("/djangobot", &origin)?;
     Ok(event)
 }

@@ -5,6 +5,7 @@ use djangobot_channels::ChannelName;
 use djangobot_event::{BYTES_KEY, CleanText, Event};
 use serde_json::{Map, Value};
 
+use crate::bridge::message_origin::MessageOrigin;
 use crate::masking;
 
 /// The most characters of a text. Slack cuts a longer one in `chat.postMessage`.
@@ -24,6 +25,8 @@ pub(crate) struct Reply {
     pub(crate) request: Value,
     /// The method, as the app named it.
     pub(crate) method: String,
+    /// The plugin that made the message, if it was one. It hears of the outcome as well.
+    pub(crate) origin: Option<MessageOrigin>,
 }
 
 impl Default for Reply {
@@ -33,13 +36,14 @@ impl Default for Reply {
             silence: "the message had no reply_channel",
             request: Value::Null,
             method: DEFAULT_METHOD.to_owned(),
+            origin: None,
         }
     }
 }
 
 impl Reply {
     /// The keys that it is read from.
-    pub(crate) const KEYS: &[&str] = &["id", "reply_channel", "method"];
+    pub(crate) const KEYS: &[&str] = &["id", "reply_channel", "method", "djangobot"];
 
     /// The reply of a message of which no key can be read.
     pub(crate) fn unreadable() -> Self {
@@ -57,6 +61,7 @@ impl Reply {
     pub(crate) fn take(keys: &mut Map<String, Value>) -> (Self, Result<(), SendFailure>) {
         let mut reply = Self {
             request: keys.remove("id").unwrap_or(Value::Null),
+            origin: keys.get("djangobot").and_then(MessageOrigin::read),
             ..Self::default()
         };
         if let Some(named) = keys.get("method").filter(|it| !is_absent(it)) {

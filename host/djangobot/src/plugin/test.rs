@@ -157,6 +157,7 @@ async fn load(
         roster: Arc::new(team),
         store: Store::in_memory().map_err(PluginError::below)?,
         http: Fetcher::new(false),
+        slack: Arc::new(()),
         secrets: Arc::new(Secrets::new(None, Vec::new())),
     });
     host.apply(vec![Ok(wanted)]).await;

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, ValueDeserializer};
 
 use crate::grant::Capability;
-use crate::manifest::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest};
+use crate::manifest::{Filter, MANIFEST_FILE, MAX_TEXT, Manifest, Timer};
 
 /// The number of mistakes that are reported of one file.
 const MOST: usize = 16;
@@ -104,6 +104,9 @@ fn read<'a>(
         if let Some(capabilities) = tables.get_mut().get_mut(key) {
             check_items::<Capability>(text, capabilities.get_mut(), mistakes);
         }
+    }
+    if let Some(timers) = tables.get_mut().get_mut("timer") {
+        check_items::<Timer>(text, timers.get_mut(), mistakes);
     }
     if let Some(subscribe) = tables.get_mut().get_mut("subscribe")
         && let DeValue::Table(subscribe) = subscribe.get_mut()

@@ -65,9 +65,11 @@ pub(crate) fn config() -> Config {
         // so they are the first to switch off after an advisory.
         .wasm_exceptions(true)
         .wasm_gc(true)
+        // The engine's own adapters between the components inside a component have two memories. A guest's own modules
+        // with several are refused where its file is read (`install/component/features.rs`).
+        .wasm_multi_memory(true)
         // No plugin needs these, and each would be more code of the engine that a hostile plugin could reach.
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
         .wasm_relaxed_simd(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use djangobot_event::{Budget, Event, OverBudget};
-use wasmtime::component::ResourceTable;
+use djangobot_event::{Budget, CleanText, Event, OverBudget};
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
-use wasmtime_wasi::WasiCtx;
 
+use crate::plugin_event::PluginEvent;
 use crate::runtime::engine::TICK;
 use crate::runtime::owner::Owner;
+use crate::runtime::wasi_state::WasiState;
 use crate::services::roster::Direction;
 use crate::services::store::PluginStore;
 use crate::verdict::{Effects, Emission, Failure};
@@ -19,8 +19,6 @@ use crate::verdict::{Effects, Emission, Failure};
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
 /// The largest number of core instances in one component: adapters and libraries are instances too.
 const MAX_INSTANCES: usize = 64;
-/// The largest number of handles that a guest may hold at once. It gets one for the event, and WASI's streams.
-pub(crate) const MAX_HANDLES: usize = 1_024;
 /// The largest number of events that one call may emit.
 const MAX_EMISSIONS: usize = 64;
 /// The largest number of messages to Slack of one call.
@@ -43,6 +41,8 @@ pub(crate) struct Guest {
     pub(crate) owner: Arc<Owner>,
     /// The current call; `None` during `init` and the functions of `lifecycle`.
     pub(crate) call: Option<Call>,
+    /// Its number among the instances of its plugin, from 0.
+    pub(crate) number: u32,
     /// Whether this instance rehearses: it has no effect outside.
     pub(crate) shadow: bool,
     /// The store of a rehearsal, which reads the real one and writes to memory.
@@ -55,7 +55,7 @@ pub(crate) struct Guest {
     /// The calls of the host that this call may still make.
     host_calls_left: u32,
     /// The state of WASI. It is made at its first use, and nothing can be reached through it.
-    pub(super) wasi: Option<Box<(WasiCtx, ResourceTable)>>,
+    pub(super) wasi: Option<Box<WasiState>>,
 }
 
 /// One event's call of one plugin.
@@ -66,7 +66,11 @@ pub(crate) struct Call {
     pub(crate) direction: Direction,
     /// How many emissions and sends led to this event.
     pub(crate) hops: u8,
+    /// Whether Slack takes an answer to this event.
+    pub(crate) is_answerable: bool,
     pub(crate) effects: Effects,
+    /// How many messages the call has sent so far, those of a rehearsal too: their ids are numbered by it.
+    pub(crate) sends: usize,
     /// The bytes that the answer, the emissions and the messages may still have together.
     pub(crate) output_left: usize,
 }
@@ -75,11 +79,12 @@ pub(crate) struct Call {
 pub(crate) const MAX_HOPS: u8 = 8;
 
 impl Guest {
-    pub(crate) fn new(owner: Arc<Owner>, shadow: bool) -> Self {
+    pub(crate) fn new(owner: Arc<Owner>, number: u32, shadow: bool) -> Self {
         let limit = owner.limits.memory;
         let store = owner.services.store.as_ref();
         Self {
             call: None,
+            number,
             shadow,
             shadow_store: store.filter(|_| shadow).map(PluginStore::shadow),
             owner,
@@ -187,6 +192,13 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// Ends the lines that the guest began during a call, and returns the end of what it wrote to stderr, if it did.
+    pub(crate) fn end_output(&self) -> Option<CleanText> {
+        self.wasi.as_ref()?.end_output()
+    }
+}
+
 fn no_call() -> wasmtime::Error {
     wasmtime::Error::msg(
         "there is no current event: a plugin can read and emit events and send messages only in on-event",
@@ -199,6 +211,21 @@ fn steps(time: Duration) -> u64 {
 }
 
 impl Call {
+    /// The call for `event`, whose answer may have `output` bytes.
+    pub(crate) fn of(event: &PluginEvent, direction: Direction, output: usize) -> Self {
+        Self {
+            event: event.body.clone(),
+            id: event.id.clone(),
+            kind: event.kind.clone(),
+            direction,
+            hops: event.hops,
+            is_answerable: event.is_answerable,
+            effects: Effects::default(),
+            sends: 0,
+            output_left: output,
+        }
+    }
+
     /// Takes `bytes` from the output that the call has left. The error is a clause.
     pub(crate) fn take_output(&mut self, bytes: usize, limit: usize) -> Result<(), String> {
         match self.output_left.checked_sub(bytes) {
@@ -220,7 +247,7 @@ impl Call {
 
     /// Whether one more message may be sent.
     pub(crate) fn may_send(&self) -> bool {
-        self.hops < MAX_HOPS && self.effects.sends.len() < MAX_SENDS
+        self.hops < MAX_HOPS && self.sends < MAX_SENDS
     }
 }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use djangobot_event::EditError;
+use djangobot_event::{CleanText, EditError};
 use wasmtime::component::{self, InstancePre, TypedFunc};
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, WasmBacktrace};
 
 use crate::runtime::abi::v1;
 use crate::runtime::engine::Engine;
-use crate::runtime::guest::{Call, Guest, LimitedResource, MAX_HANDLES, MAX_TABLE_ELEMENTS};
+use crate::runtime::guest::{Call, Guest, LimitedResource, MAX_TABLE_ELEMENTS};
 use crate::runtime::owner::Owner;
+use crate::runtime::wasi_state::MAX_HANDLES;
 use crate::verdict::{Failure, Verdict};
 
 /// A component whose imports are linked, ready to be started any number of times.
@@ -49,13 +50,19 @@ impl InstanceFactory {
             .is_some()
     }
 
-    /// Starts an instance, and calls its `init` with the config. A `shadow` instance is for a rehearsal: it has no
-    /// effect outside.
-    pub(crate) async fn start(&self, shadow: bool) -> Result<Instance, Failure> {
-        let mut store = Store::new(
-            self.engine.wasmtime(),
-            Guest::new(self.owner.clone(), shadow),
-        );
+    /// Starts the instance `number`, and calls its `init` with the config.
+    pub(crate) async fn start(&self, number: u32) -> Result<Instance, Failure> {
+        self.start_as(Guest::new(self.owner.clone(), number, false))
+            .await
+    }
+
+    /// Starts an instance for a rehearsal: it has no effect outside.
+    pub(crate) async fn start_shadow(&self) -> Result<Instance, Failure> {
+        self.start_as(Guest::new(self.owner.clone(), 0, true)).await
+    }
+
+    async fn start_as(&self, guest: Guest) -> Result<Instance, Failure> {
+        let mut store = Store::new(self.engine.wasmtime(), guest);
         // Memory and tables are limited as they grow, computing by ticks of the epoch, and values that cross over by the
         // fuel of host calls. None of the three bounds what the others do.
         store.limiter(|guest| &mut guest.memory);
@@ -67,7 +74,10 @@ impl InstanceFactory {
         let started = within(limit, self.linked.instantiate_async(&mut store)).await;
         let started = match started {
             Ok(Ok(started)) => started,
-            Ok(Err(error)) => return Err(failure(&mut store, &error)),
+            Ok(Err(error)) => {
+                let said = store.data().end_output();
+                return Err(with_stderr(failure(&mut store, &error), said));
+            }
             Err(_) => return Err(Failure::Wait(limit)),
         };
         let plugin = match self.exports.load(&mut store, &started) {
@@ -197,13 +207,14 @@ impl Instance {
 
     /// The value of a call, or its failure: a timeout, a trap, or a limit that the host noted meanwhile.
     fn flatten<T>(&mut self, outcome: Result<wasmtime::Result<T>, TimedOut>) -> Result<T, Failure> {
+        let said = self.store.data().end_output();
         match outcome {
             // A call of WASI beyond the limit could not be refused, but was noted.
             Ok(Ok(value)) => match self.store.data_mut().ended.take() {
                 Some(ended) => Err(ended),
                 None => Ok(value),
             },
-            Ok(Err(error)) => Err(failure(&mut self.store, &error)),
+            Ok(Err(error)) => Err(with_stderr(failure(&mut self.store, &error), said)),
             Err(_) => Err(Failure::Wait(self.store_limit())),
         }
     }
@@ -243,8 +254,18 @@ fn begin(store: &mut Store<Guest>) {
     store.set_epoch_deadline(1);
 }
 
+/// A trap together with the end of what the guest wrote to stderr: runtimes write there what they abort for.
+fn with_stderr(failure: Failure, said: Option<CleanText>) -> Failure {
+    match (failure, said) {
+        (Failure::Trap(why), Some(said)) => {
+            Failure::Trap(format!("{why}; it wrote to stderr: {said}").into())
+        }
+        (failure, _) => failure,
+    }
+}
+
 /// The failure behind an error of wasmtime: a limit that the host noted, else memory that was refused, else the trap.
-/// The backtrace is left out, since the failure has to fit one line.
+/// Of the backtrace, only the function that trapped is named, since the failure has to fit one line.
 fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
     let guest = store.data_mut();
     if let Some(ended) = guest.ended.take() {
@@ -261,5 +282,25 @@ fn failure(store: &mut Store<Guest>, error: &wasmtime::Error) -> Failure {
         _ => {}
     }
     let cause = error.root_cause().to_string();
-    Failure::Trap(cause.trim_start_matches("wasm trap: ").into())
+    let cause = cause.trim_start_matches("wasm trap: ");
+    match trapped_in(error) {
+        Some(function) => Failure::Trap(format!("{cause} in {function}").into()),
+        None => Failure::Trap(cause.into()),
+    }
+}
+
+/// The longest name of a function that a failure shows, in bytes.
+const MAX_FUNCTION: usize = 200;
+
+/// The name of the guest's function in which it trapped, if its file has names. Functions by which a runtime aborts come
+/// first, and say nothing.
+fn trapped_in(error: &wasmtime::Error) -> Option<CleanText> {
+    let backtrace = error.downcast_ref::<WasmBacktrace>()?;
+    let is_own = |name: &&str| {
+        let aborts = ["abort", "panic", "unreachable", "proc_exit"];
+        !name.is_empty() && !aborts.iter().any(|word| name.contains(word))
+    };
+    let mut names = backtrace.frames().iter().filter_map(|it| it.func_name());
+    let name = names.find(is_own)?;
+    Some(CleanText::within(name, MAX_FUNCTION))
 }

@@ -28,11 +28,12 @@ use crate::services::log::PluginLog;
 use crate::services::meter::Meter;
 use crate::services::roster::Roster;
 use crate::services::secrets::Secrets;
+use crate::services::slack::SlackApi;
 use crate::services::store::{PluginStore, Store, StoreError};
 use crate::verdict::Failure;
 
-/// The number of instances of a plugin with `http`, unless the operator sets it: while one waits for an answer, the
-/// others serve.
+/// The number of instances of a plugin that makes requests over HTTP or calls of Slack, unless the operator sets it:
+/// while one waits for an answer, the others serve.
 const WAITING_INSTANCES: usize = 8;
 /// The largest number of instances that the operator may set.
 const MAX_INSTANCES: usize = 256;
@@ -49,6 +50,8 @@ pub struct Parts {
     pub store: Store,
     /// Makes their HTTP requests.
     pub http: Fetcher,
+    /// Calls Slack's Web API for them.
+    pub slack: Arc<dyn SlackApi>,
     /// The operator's secrets.
     pub secrets: Arc<Secrets>,
 }
@@ -210,7 +213,6 @@ pub(crate) struct Candidate {
     owner: Arc<Owner>,
     wanted: PluginSpec,
     may_wait: bool,
-    instances: usize,
 }
 
 impl Parts {
@@ -240,11 +242,14 @@ impl Parts {
                 _ => None,
             })
             .collect();
-        let may_wait = !http_grants.is_empty() || wanted.may_sleep;
-        let instances = config.instances.unwrap_or(if http_grants.is_empty() {
-            1
-        } else {
-            WAITING_INSTANCES
+        let calls_slack = grants
+            .iter()
+            .any(|it| matches!(it, Capability::SlackMethod(_)));
+        let waits_for_answers = !http_grants.is_empty() || calls_slack;
+        let may_wait = waits_for_answers || wanted.may_sleep;
+        let instances = config.instances.unwrap_or(match waits_for_answers {
+            true => WAITING_INSTANCES,
+            false => 1,
         });
         if !(1..=MAX_INSTANCES).contains(&instances) {
             return Err(LoadError::Instances(instances));
@@ -259,10 +264,13 @@ impl Parts {
         // conversation at most. More instances they don't need.
         let asks_disk = store || grants.iter().any(|it| matches!(it, Capability::Secret(_)));
         let owner = Arc::new(Owner {
+            name: config.name.clone(),
+            instances: u32::try_from(instances).unwrap_or(u32::MAX),
             limits,
             config: config.config.to_string(),
             log: Arc::new(PluginLog::new(&config.name, limits.log)),
             sends: Meter::new(u64::from(limits.sends)),
+            slack_calls: Meter::new(u64::from(limits.slack_calls)),
             services: Services {
                 roster: self.roster.clone(),
                 store: match store {
@@ -270,6 +278,7 @@ impl Parts {
                     false => None,
                 },
                 http: self.http.clone(),
+                slack: self.slack.clone(),
                 secrets: self.secrets.clone(),
             },
             http_grants,
@@ -285,9 +294,8 @@ impl Parts {
             prepared: InstanceFactory::new(self.engine.clone(), linked, owner.clone())
                 .map_err(unfit)?,
             owner,
+            may_wait: may_wait || asks_disk || manifest.defers,
             wanted,
-            may_wait: may_wait || asks_disk,
-            instances,
         })
     }
 }
@@ -302,7 +310,11 @@ impl Candidate {
         samples: &[Sample],
         serving: Option<&Plugin>,
     ) -> Result<(), LoadError> {
-        let mut instance = self.prepared.start(true).await.map_err(LoadError::Start)?;
+        let mut instance = self
+            .prepared
+            .start_shadow()
+            .await
+            .map_err(LoadError::Start)?;
         if let Some(state) = state {
             instance.restore(state).await.map_err(LoadError::Restore)?;
         }
@@ -316,7 +328,11 @@ impl Candidate {
             };
             if serving.fails_on(sample).await {
                 // Neither version handles this event. The failure may have broken the instance, so a new one goes on.
-                instance = self.prepared.start(true).await.map_err(LoadError::Start)?;
+                instance = self
+                    .prepared
+                    .start_shadow()
+                    .await
+                    .map_err(LoadError::Start)?;
                 continue;
             }
             return Err(LoadError::Rehearsal {
@@ -330,9 +346,14 @@ impl Candidate {
 
     /// Starts the instances that will get events.
     pub(crate) async fn start(&self) -> Result<Vec<Instance>, LoadError> {
-        let mut instances = Vec::with_capacity(self.instances);
-        for _ in 0..self.instances {
-            instances.push(self.prepared.start(false).await.map_err(LoadError::Start)?);
+        let mut instances = Vec::with_capacity(self.owner.instances as usize);
+        for number in 0..self.owner.instances {
+            instances.push(
+                self.prepared
+                    .start(number)
+                    .await
+                    .map_err(LoadError::Start)?,
+            );
         }
         Ok(instances)
     }

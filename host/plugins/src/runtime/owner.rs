@@ -12,10 +12,15 @@ use crate::services::log::PluginLog;
 use crate::services::meter::Meter;
 use crate::services::roster::Roster;
 use crate::services::secrets::Secrets;
+use crate::services::slack::SlackApi;
 use crate::services::store::PluginStore;
 
 /// The parts of a loaded plugin that all its instances share.
 pub(crate) struct Owner {
+    /// Its name in the config.
+    pub(crate) name: String,
+    /// How many instances it has.
+    pub(crate) instances: u32,
     pub(crate) manifest: Manifest,
     pub(crate) limits: Limits,
     /// Its config, as JSON text: what `init` gets.
@@ -28,6 +33,8 @@ pub(crate) struct Owner {
     /// The messages to Slack that it sends in a minute. Shared, because the limit holds for the plugin and not for each
     /// instance.
     pub(crate) sends: Meter,
+    /// The calls of the Web API that it makes in a minute, shared for the same reason.
+    pub(crate) slack_calls: Meter,
     pub(crate) services: Services,
 }
 
@@ -37,6 +44,7 @@ pub(crate) struct Services {
     /// `None` where the store was not granted.
     pub(crate) store: Option<PluginStore>,
     pub(crate) http: Fetcher,
+    pub(crate) slack: Arc<dyn SlackApi>,
     pub(crate) secrets: Arc<Secrets>,
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use djangobot_event::CleanText;
 
 use crate::config::OnError;
-use crate::plugin_event::{DropReason, PluginEvent, PluginMessage, PluginOutput};
+use crate::plugin_event::{DropReason, PluginAnswer, PluginEvent, PluginMessage, PluginOutput};
 use crate::runtime::plugin::{EventOutcome, Fate, Plugin};
 use crate::runtime::vacancy::{Admission, Vacancy};
 use crate::services::roster::Direction;
@@ -17,6 +17,10 @@ const MAX_EVENTS: usize = 256;
 /// The first number in the ids of emitted events. Replacements are numbered from 0, so that the ids of the two kinds
 /// differ as long as there are no more than [`MAX_EVENTS`].
 const FIRST_EMISSION: usize = 1_000;
+/// The longest time for which plugins may defer one event.
+const MAX_DEFERRED: Duration = Duration::from_secs(300);
+/// The most times that one plugin may defer one event.
+const MAX_DEFERRALS: u32 = 100;
 /// The pause between two tries of an event that is held, where the plugin is not in quarantine.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -89,7 +93,10 @@ impl Pipeline {
             let emitted = event.emitted;
             let made = match self.one(direction, event, from, lane, &mut passed).await {
                 PassResult::Through { event, made } => {
-                    passed.events.push(event);
+                    // An event of the host's own goes to its plugin alone.
+                    if event.recipient.is_none() {
+                        passed.events.push(event);
+                    }
                     made
                 }
                 PassResult::Ended { reason, made } => {
@@ -142,6 +149,7 @@ impl Pipeline {
                 },
             };
             let (id, hops, emitted) = (event.id.clone(), event.hops, event.emitted);
+            let is_answerable = event.is_answerable;
             let (plugin, handled) = ask(&plugin, event, direction, lane).await;
             match handled {
                 EventOutcome::On(on, effects) => {
@@ -158,6 +166,7 @@ impl Pipeline {
                         // The first replacement stands for the event that came in, and so is known by the same id.
                         first.id = id.clone();
                         first.emitted = emitted;
+                        first.is_answerable = is_answerable;
                     }
                     let from = at + 1;
                     let replacements = replacements.into_iter();
@@ -168,6 +177,27 @@ impl Pipeline {
                 EventOutcome::Dropped(reason, effects) => {
                     made.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
                     let reason = Some(dropped(&plugin, reason));
+                    return PassResult::Ended { reason, made };
+                }
+                EventOutcome::Answered(message, effects) => {
+                    made.extend(emissions(&plugin, &id, hops, at + 1, effects, passed));
+                    passed.answer = Some(PluginAnswer {
+                        plugin: plugin.name().to_owned(),
+                        message,
+                    });
+                    return PassResult::Ended { reason: None, made };
+                }
+                // `ask` has tried it again for as long as is allowed.
+                EventOutcome::Deferred(failed, _) | EventOutcome::Failed(failed, _)
+                    if plugin.on_error() == OnError::Pass =>
+                {
+                    event = failed;
+                }
+                EventOutcome::Deferred(_, _) => {
+                    let reason = Some(DropReason {
+                        failed: true,
+                        ..dropped(&plugin, DEFERRED_TOO_LONG.into())
+                    });
                     return PassResult::Ended { reason, made };
                 }
                 EventOutcome::Failed(failed, why) => match plugin.on_error() {
@@ -189,7 +219,9 @@ impl Seat {
     fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
         match self {
             Self::Taken(plugin) => plugin.wants(direction, event),
-            Self::Vacant(vacancy) => vacancy.wants(direction, event),
+            Self::Vacant(vacancy) => {
+                event.may_meet(vacancy.name()) && vacancy.wants(direction, event)
+            }
         }
     }
 
@@ -235,30 +267,44 @@ fn add(waiting: &mut Vec<PendingEvent>, made: Vec<PendingEvent>, events: &mut us
     waiting.extend(made.into_iter().take(room).rev());
 }
 
-/// Gives an event to a plugin. With `on-error = "hold"` a failure is tried again until the plugin works, or is replaced
-/// or removed. Returns the plugin that handled the event, which may be the successor.
+/// The reason for which an event ends that a plugin deferred again and again.
+const DEFERRED_TOO_LONG: &str =
+    "it deferred the event for longer than 300 s, or more than 100 times";
+
+/// Gives an event to a plugin. A plugin gets an event again that it deferred, within the bounds; with `on-error = "hold"`
+/// a failure is tried again until the plugin works, or is replaced or removed. Returns the plugin that handled the event,
+/// which may be the successor.
 async fn ask(
     plugin: &Arc<Plugin>,
     event: PluginEvent,
     direction: Direction,
     lane: u64,
 ) -> (Arc<Plugin>, EventOutcome) {
+    let began = Instant::now();
+    let mut deferrals = 0;
     let (mut asked, mut handled) = plugin.handle(event, direction, lane).await;
     loop {
-        match handled {
+        let (event, again) = match handled {
             EventOutcome::Failed(event, _) if asked.on_error() == OnError::Hold => {
-                let again = asked
-                    .quarantined_until()
-                    .unwrap_or_else(|| Instant::now() + TRY_AGAIN);
-                let mut fate = asked.fate.subscribe();
-                tokio::select! {
-                    () = tokio::time::sleep_until(again.into()) => {}
-                    _ = fate.wait_for(|fate| !matches!(fate, Fate::Serving)) => {}
+                let again = asked.quarantined_until();
+                (event, again.unwrap_or_else(|| Instant::now() + TRY_AGAIN))
+            }
+            EventOutcome::Deferred(event, pause) => {
+                deferrals += 1;
+                let again = Instant::now() + pause;
+                if again > began + MAX_DEFERRED || deferrals > MAX_DEFERRALS {
+                    return (asked, EventOutcome::Deferred(event, pause));
                 }
-                (asked, handled) = asked.clone().handle(event, direction, lane).await;
+                (event, again)
             }
             handled => return (asked, handled),
+        };
+        let mut fate = asked.fate.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep_until(again.into()) => {}
+            _ = fate.wait_for(|fate| !matches!(fate, Fate::Serving)) => {}
         }
+        (asked, handled) = asked.clone().handle(event, direction, lane).await;
     }
 }
 
@@ -280,9 +326,10 @@ fn emissions(
     effects: Effects,
     passed: &mut PluginOutput,
 ) -> Vec<PendingEvent> {
-    let messages = effects.sends.into_iter().map(|message| PluginMessage {
-        plugin: plugin.name().to_owned(),
-        message,
+    let messages = effects.sends.into_iter().map(|send| PluginMessage {
+        plugin: plugin.owner.name.clone(),
+        id: send.id,
+        message: send.message,
         hops: hops + 1,
     });
     passed.messages.extend(messages);
@@ -303,10 +350,12 @@ fn numbered(
         .into_iter()
         .enumerate()
         .map(move |(n, Emission { kind, body })| PluginEvent {
-            id: format!("{id}.{}.{}", plugin.name(), first + n).into(),
-            kind: kind.into(),
-            body,
             hops: hops + 1,
             emitted: true,
+            ..PluginEvent::new(
+                &format!("{id}.{}.{}", plugin.name(), first + n),
+                &kind,
+                body,
+            )
         })
 }

@@ -66,11 +66,14 @@ pub(crate) struct PluginParts {
 }
 
 /// The place of an instance. It is empty after a failure, until the next event starts a new instance.
-#[derive(Default)]
 pub(crate) struct Slot {
+    /// The number of the slot, from 0.
+    number: u32,
     instance: Option<Instance>,
     /// The bytes with which the instance is counted in the plugin's `stats.memory`.
     memory: u64,
+    /// The bytes that the instance had when it began. An instance that begins large is not retired for that alone.
+    baseline: u64,
 }
 
 /// Whether a plugin still serves.
@@ -92,6 +95,10 @@ pub(crate) enum EventOutcome {
     Dropped(CleanText, Effects),
     /// These events go on in its place.
     Replaced(Vec<crate::verdict::Emission>, Effects),
+    /// The event ends here with this answer.
+    Answered(Event, Effects),
+    /// The plugin gets the event again after this time.
+    Deferred(PluginEvent, Duration),
     /// The plugin failed, or is quarantined; the event is unchanged.
     Failed(PluginEvent, CleanText),
 }
@@ -113,12 +120,14 @@ impl Plugin {
             uses_roster,
         } = parts;
         let stats = Stats::default();
-        let slots = first.into_iter().map(|instance| {
+        let slots = (0..).zip(first).map(|(number, instance)| {
             let memory = instance.memory() as u64;
             stats.memory.fetch_add(memory, Relaxed);
             tokio::sync::Mutex::new(Slot {
+                number,
                 instance: Some(instance),
                 memory,
+                baseline: memory,
             })
         });
         Self {
@@ -144,9 +153,11 @@ impl Plugin {
     }
 
     pub(crate) fn wants(&self, direction: Direction, event: &PluginEvent) -> bool {
-        self.owner
-            .manifest
-            .wants(direction, &event.kind, &event.body)
+        event.may_meet(&self.owner.name)
+            && self
+                .owner
+                .manifest
+                .wants(direction, &event.kind, &event.body)
     }
 
     /// The operator's decision about events that it fails on.
@@ -285,7 +296,7 @@ impl Plugin {
 
     /// Whether it fails on a recent event as well, tried on an instance that has no effect outside.
     pub(crate) async fn fails_on(&self, sample: &Sample) -> bool {
-        match self.factory.start(true).await {
+        match self.factory.start_shadow().await {
             Ok(mut instance) => replay(&mut instance, &self.owner, sample).await.is_some(),
             Err(_) => true,
         }
@@ -321,13 +332,16 @@ impl Plugin {
                         "the plugin works again; its quarantine is over"
                     );
                 }
-                self.stats
-                    .emitted
-                    .fetch_add(effects.emissions.len() as u64, Relaxed);
+                if !matches!(verdict, Verdict::Defer(_)) {
+                    let emitted = effects.emissions.len() as u64;
+                    self.stats.emitted.fetch_add(emitted, Relaxed);
+                }
                 match verdict {
                     Verdict::Keep | Verdict::Modify(_) => EventOutcome::On(event, effects),
                     Verdict::Drop(reason) => EventOutcome::Dropped(reason, effects),
                     Verdict::Replace(emissions) => EventOutcome::Replaced(emissions, effects),
+                    Verdict::Answer(answer) => EventOutcome::Answered(answer, effects),
+                    Verdict::Defer(pause) => EventOutcome::Deferred(event, pause),
                 }
             }
             Err(failure) => {
@@ -349,22 +363,20 @@ impl Plugin {
     ) -> (Effects, Option<Event>, Result<Verdict, Failure>) {
         // The instance is out of its place during the call: a call that is cut off leaves an instance which must not be
         // called again, and is then dropped with this future.
+        if self.is_nearly_full(slot) {
+            self.retire(slot).await;
+        }
         let mut instance = match slot.instance.take() {
             Some(instance) => instance,
-            None => match self.factory.start(false).await {
-                Ok(instance) => instance,
+            None => match self.factory.start(slot.number).await {
+                Ok(instance) => {
+                    slot.baseline = instance.memory() as u64;
+                    instance
+                }
                 Err(failure) => return (Effects::default(), None, Err(failure)),
             },
         };
-        let call = Call {
-            event: event.body.clone(),
-            id: event.id.clone(),
-            kind: event.kind.clone(),
-            direction,
-            hops: event.hops,
-            effects: Effects::default(),
-            output_left: self.owner.limits.output,
-        };
+        let call = Call::of(event, direction, self.owner.limits.output);
         let (call, outcome) = instance.on_event(call).await;
         if !outcome.as_ref().is_err_and(Failure::costs_the_instance) {
             slot.instance = Some(instance);
@@ -374,6 +386,51 @@ impl Plugin {
             None => (Effects::default(), None),
         };
         (effects, event, outcome)
+    }
+
+    /// Whether the instance of a slot has used up most of its memory, and has grown since it began. Languages whose
+    /// runtime leaks would otherwise fail on some event.
+    fn is_nearly_full(&self, slot: &Slot) -> bool {
+        let limit = self.owner.limits.memory as u64;
+        slot.memory > limit / 4 * 3 && slot.memory - slot.baseline.min(slot.memory) > limit / 8
+    }
+
+    /// Puts a new instance in the place of one that is nearly full, and hands its state on. Where the new one does not
+    /// take the state, the old one goes on.
+    async fn retire(&self, slot: &mut Slot) {
+        let (plugin, memory) = (self.name(), slot.memory);
+        let begun = async {
+            let state = slot.snapshot().await?;
+            let mut new = self.factory.start(slot.number).await?;
+            if let Some(state) = state {
+                new.restore(&state).await?;
+            }
+            Ok::<_, Failure>(new)
+        };
+        match begun.await {
+            Ok(new) => {
+                slot.baseline = new.memory() as u64;
+                slot.instance = Some(new);
+                self.stats.retired.fetch_add(1, Relaxed);
+                tracing::debug!(
+                    plugin,
+                    memory,
+                    "an instance was replaced by a new one, because its memory was nearly full (limits.memory-mib)"
+                );
+            }
+            Err(failure) => {
+                // It is tried again after the instance has grown further.
+                slot.baseline = memory;
+                if let Some(unsaid) = lock(&self.reminder).due() {
+                    tracing::warn!(
+                        plugin,
+                        memory,
+                        unsaid,
+                        "an instance whose memory is nearly full could not be replaced by a new one: {failure}"
+                    );
+                }
+            }
+        }
     }
 
     /// Brings the count of memory up to date. A slot whose instance failed has none.

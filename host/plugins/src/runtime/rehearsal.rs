@@ -5,7 +5,7 @@ use crate::runtime::guest::Call;
 use crate::runtime::instance::Instance;
 use crate::runtime::owner::Owner;
 use crate::services::roster::Direction;
-use crate::verdict::{Effects, Failure};
+use crate::verdict::Failure;
 
 /// A recent event as it was before any plugin changed it.
 #[derive(Clone, Debug)]
@@ -24,15 +24,7 @@ pub(crate) async fn replay(
     if !owner.manifest.wants(*direction, &event.kind, &event.body) {
         return None;
     }
-    let call = Call {
-        event: event.body.clone(),
-        id: event.id.clone(),
-        kind: event.kind.clone(),
-        direction: *direction,
-        hops: event.hops,
-        effects: Effects::default(),
-        output_left: owner.limits.output,
-    };
+    let call = Call::of(event, *direction, owner.limits.output);
     let (call, outcome) = instance.on_event(call).await;
     // During a rehearsal the host refuses calls with effects, such as HTTP. A plugin may well return an error because
     // of that, which proves nothing; a trap or a timeout still does.

@@ -1,30 +1,17 @@
 //! WASI for components that were built against it: a clock and randomness, and no files, no sockets, no environment and
 //! no arguments. Lines that a plugin writes to stdout and stderr go to its log.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use bytes::Bytes;
-use tokio::io::AsyncWrite;
-use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::p2::bindings::random::{insecure, random};
-use wasmtime_wasi::p2::pipe::ClosedInputStream;
-use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamError, StreamResult};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::poll;
 
-use crate::runtime::guest::{Guest, MAX_HANDLES};
-use crate::runtime::owner::Owner;
-use crate::services::log::{Level, PluginLog};
+use crate::runtime::guest::Guest;
+use crate::runtime::wasi_state::WasiState;
 
-/// The longest line, in bytes. A longer one is logged in parts.
-const MAX_LINE: usize = 1024;
-
-/// The largest write, in bytes, which `check-write` tells the guest.
-const MAX_WRITE: usize = 4 << 10;
 /// The number of random bytes that cost one step of a call's budget. It is small, because they are made one by one.
-const RANDOM_A_STEP: u64 = 2;
+pub(super) const RANDOM_A_STEP: u64 = 2;
 /// The steps for each pollable that a guest waits for.
 const POLL_STEPS: u64 = 10;
 
@@ -92,131 +79,15 @@ impl WasiView for Guest {
         if self.ended.is_none() {
             let _counted_or_ended = self.count();
         }
-        let (ctx, table) = self.wasi_parts();
-        WasiCtxView { ctx, table }
+        self.wasi_state().view()
     }
 }
 
 impl Guest {
     /// The state of WASI for this instance. It is made at the first use, since most plugins use none of it.
-    fn wasi_parts(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
-        let owner = &self.owner;
-        let (ctx, table) = &mut **self
-            .wasi
-            .get_or_insert_with(|| Box::new(empty_context(owner)));
-        (ctx, table)
-    }
-}
-
-/// A context in which nothing can be reached. WASI's default gives no files, environment or arguments either.
-fn empty_context(owner: &Owner) -> (WasiCtx, ResourceTable) {
-    let mut builder = WasiCtxBuilder::new();
-    builder
-        .allow_tcp(false)
-        .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .stdin(ClosedInputStream)
-        .stdout(LogStream::new(&owner.log, Level::Info))
-        .stderr(LogStream::new(&owner.log, Level::Warn));
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(MAX_HANDLES);
-    (builder.build(), table)
-}
-
-/// An output stream whose lines go to the plugin's log.
-#[derive(Clone)]
-struct LogStream {
-    log: Arc<PluginLog>,
-    level: Level,
-}
-
-impl LogStream {
-    fn new(log: &Arc<PluginLog>, level: Level) -> Self {
-        Self {
-            log: log.clone(),
-            level,
-        }
-    }
-}
-
-impl IsTerminal for LogStream {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for LogStream {
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only WASI 0.2 is linked, which uses `p2_stream`.
-        Box::new(tokio::io::sink())
-    }
-
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(LineWriter {
-            stream: self.clone(),
-            line: Vec::new(),
-        })
-    }
-}
-
-/// Collects bytes into lines while they are written. It has no task of its own, whose work would be charged to nobody.
-struct LineWriter {
-    stream: LogStream,
-    line: Vec<u8>,
-}
-
-impl LineWriter {
-    /// Logs each line that is complete, and keeps the rest.
-    fn gather(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = (MAX_LINE - self.line.len()).min(bytes.len());
-            let end = memchr::memchr(b'\n', &bytes[..room]);
-            self.line.extend_from_slice(&bytes[..end.unwrap_or(room)]);
-            bytes = &bytes[end.map_or(room, |end| end + 1)..];
-            if end.is_some() || self.line.len() >= MAX_LINE {
-                self.end_line();
-            }
-        }
-    }
-
-    fn end_line(&mut self) {
-        if !self.line.is_empty() {
-            let text = String::from_utf8_lossy(&self.line);
-            self.stream.log.write(self.stream.level, &text);
-            self.line.clear();
-        }
-    }
-}
-
-#[async_trait]
-impl Pollable for LineWriter {
-    async fn ready(&mut self) {}
-}
-
-#[async_trait]
-impl OutputStream for LineWriter {
-    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        if bytes.len() > MAX_WRITE {
-            return Err(StreamError::trap(
-                "it wrote more in one call than check-write allows",
-            ));
-        }
-        self.gather(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> StreamResult<()> {
-        self.end_line();
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(MAX_WRITE)
-    }
-}
-
-impl Drop for LineWriter {
-    fn drop(&mut self) {
-        self.end_line();
+    fn wasi_state(&mut self) -> &mut WasiState {
+        let (log, shadow) = (&self.owner.log, self.shadow);
+        self.wasi
+            .get_or_insert_with(|| Box::new(WasiState::empty(log, shadow)))
     }
 }

@@ -37,8 +37,9 @@ impl PluginLog {
         }
     }
 
-    /// Writes a line. A line beyond the allowance is dropped and counted.
-    pub(crate) fn write(&self, level: Level, message: &str) {
+    /// Writes a line. A line beyond the allowance is dropped and counted. A line of a rehearsal says that it is one, since
+    /// its events did not happen now.
+    pub(crate) fn write(&self, level: Level, message: &str, is_rehearsal: bool) {
         let plugin = self.plugin.as_str();
         let is_shown = match level {
             Level::Trace => tracing::enabled!(target: "plugin", tracing::Level::TRACE),
@@ -55,17 +56,18 @@ impl PluginLog {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let mark = if is_rehearsal { "(rehearsal) " } else { "" };
         let line = CleanText::line(message, MAX_LINE);
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             tracing::warn!(target: "plugin", plugin, dropped, "log lines of the plugin were dropped; limits.log-kib allows more in a minute");
         }
         match level {
-            Level::Trace => tracing::trace!(target: "plugin", plugin, "{line}"),
-            Level::Debug => tracing::debug!(target: "plugin", plugin, "{line}"),
-            Level::Info => tracing::info!(target: "plugin", plugin, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", plugin, "{line}"),
-            Level::Error => tracing::error!(target: "plugin", plugin, "{line}"),
+            Level::Trace => tracing::trace!(target: "plugin", plugin, "{mark}{line}"),
+            Level::Debug => tracing::debug!(target: "plugin", plugin, "{mark}{line}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, "{mark}{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, "{mark}{line}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, "{mark}{line}"),
         }
     }
 }

@@ -1,5 +1,20 @@
 //! The roster as plugins see it: plain values about the team, and the trait by which the program provides them.
 
+use djangobot_event::Event;
+
+/// The tables of the roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Users, those who are deactivated too.
+    Users,
+    /// Channels and direct messages.
+    Conversations,
+    /// Groups of users.
+    Usergroups,
+    /// Bots.
+    Bots,
+}
+
 /// The direction of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
@@ -92,10 +107,14 @@ pub trait Roster: Send + Sync {
     fn usergroup(&self, id: &str) -> Option<Usergroup>;
     /// The bot with an id.
     fn bot(&self, id: &str) -> Option<Bot>;
-    /// The only user with a name, which may be a handle, a display name or a real name.
-    fn find_user(&self, name: &str) -> Option<User>;
-    /// The channel with a name.
-    fn find_conversation(&self, name: &str) -> Option<Conversation>;
+    /// The users with a name, which may be a handle, a display name or a real name; those that it means best go first.
+    fn find_users(&self, name: &str) -> Vec<User>;
+    /// The channels with a name; those that it means best go first.
+    fn find_conversations(&self, name: &str) -> Vec<Conversation>;
+    /// The user groups with a handle.
+    fn find_usergroups(&self, handle: &str) -> Vec<Usergroup>;
+    /// All that is known of an entry, as the object that Slack's Web API gives for it.
+    fn entry(&self, table: Table, id: &str) -> Option<Event>;
 }
 
 /// An empty roster, for a host that has none.
@@ -120,11 +139,19 @@ impl Roster for () {
         None
     }
 
-    fn find_user(&self, _name: &str) -> Option<User> {
-        None
+    fn find_users(&self, _name: &str) -> Vec<User> {
+        Vec::new()
     }
 
-    fn find_conversation(&self, _name: &str) -> Option<Conversation> {
+    fn find_conversations(&self, _name: &str) -> Vec<Conversation> {
+        Vec::new()
+    }
+
+    fn find_usergroups(&self, _handle: &str) -> Vec<Usergroup> {
+        Vec::new()
+    }
+
+    fn entry(&self, _table: Table, _id: &str) -> Option<Event> {
         None
     }
 }

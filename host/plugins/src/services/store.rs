@@ -3,7 +3,7 @@
 //! A write survives the death of this process as soon as the call returns. A loss of power may lose the last writes,
 //! but never damages the file. Calls block for some tens of microseconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,14 +19,16 @@ mod scratch;
 mod shelf;
 
 use checkpoint::{Checkpointer, LAST_RESORT_PAGES};
-pub use item::StoreError;
 use item::{ITEM, Item, check_size, size_of};
+pub use item::{StoreError, StoreWrite};
 use scratch::{Scratch, Write};
 
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 1 << 10;
 /// The largest value, in bytes.
 pub const MAX_VALUE: usize = 1 << 20;
+/// The most keys that one call lists.
+pub const MAX_KEYS: usize = 1_000;
 
 /// The migrations: each one brings the file from one version to the next. A released one is never edited.
 const MIGRATIONS: &[&str] = &["
@@ -61,6 +63,9 @@ const SIZE: &str =
 const PUT: &str = "INSERT INTO items (plugin, key, value, until) VALUES (?1, ?2, ?3, ?4)
     ON CONFLICT DO UPDATE SET value = excluded.value, until = excluded.until";
 const DELETE: &str = "DELETE FROM items WHERE plugin = ?1 AND key = ?2";
+/// Keys are compared by their bytes, so that all keys with a prefix lie together, from the prefix itself on.
+const KEYS: &str = "SELECT key FROM items WHERE plugin = ?1 AND key >= ?2 AND key > ?3
+    AND (until IS NULL OR until > ?4) ORDER BY key";
 const SUM: &str = "SELECT coalesce(sum(octet_length(key) + octet_length(value) + ?2), 0) FROM items
     WHERE plugin = ?1";
 const SWEEP: &str = "DELETE FROM items WHERE plugin = ?1 AND key IN
@@ -187,10 +192,80 @@ impl PluginStore {
     /// Key, value or store are too large, or the file can't be written.
     pub fn set(&self, key: &str, value: &[u8], ttl_ms: Option<u64>) -> Result<(), StoreError> {
         check_key(key)?;
-        check_size("the value", value.len() as u64, MAX_VALUE as u64)?;
-        let until =
-            ttl_ms.map(|ttl| now_ms().saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)));
-        self.put(&mut self.store.shelves(), key, value, until)
+        check_value(value)?;
+        self.put(&mut self.store.shelves(), key, value, end_of(ttl_ms))
+    }
+
+    /// The values of `keys`, in their order.
+    ///
+    /// # Errors
+    /// The errors of [`PluginStore::get`].
+    pub fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let shelves = self.store.shelves();
+        let get = |key: &String| {
+            check_key(key)?;
+            Ok(self.live(&shelves, key)?.map(|item| item.value))
+        };
+        keys.iter().map(get).collect()
+    }
+
+    /// The keys that begin with `prefix` and come after `after`, in the order of their bytes: at most `limit`, and at
+    /// most [`MAX_KEYS`].
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn keys(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let after = after.unwrap_or_default();
+        let limit = (limit as usize).min(MAX_KEYS);
+        let shelves = self.store.shelves();
+        let Some(scratch) = &self.scratch else {
+            let keys = shelves.keys(&self.plugin, prefix, after, limit)?;
+            return Ok(keys.into_iter().collect());
+        };
+        let scratch = lock(scratch);
+        // Each write of the rehearsal may hide one key of the file.
+        let under = shelves.keys(&self.plugin, prefix, after, limit + scratch.len())?;
+        let is_listed = |key: &str| key.starts_with(prefix) && key > after;
+        let keys = scratch.over(under, is_listed, now_ms());
+        Ok(keys.into_iter().take(limit).collect())
+    }
+
+    /// Makes all of `writes`, or none if one is refused.
+    ///
+    /// # Errors
+    /// The errors of [`PluginStore::set`].
+    pub fn set_many(&self, writes: &[StoreWrite]) -> Result<(), StoreError> {
+        writes.iter().try_for_each(check_write)?;
+        self.together(|shelves| {
+            writes
+                .iter()
+                .try_for_each(|write| self.write(shelves, write))
+        })
+    }
+
+    /// Makes `write` if the value of its key is `expected`, and returns whether it did.
+    ///
+    /// # Errors
+    /// The errors of [`PluginStore::set`].
+    pub fn compare_and_set(
+        &self,
+        expected: Option<&[u8]>,
+        write: &StoreWrite,
+    ) -> Result<bool, StoreError> {
+        check_write(write)?;
+        self.together(|shelves| {
+            let found = self.live(shelves, &write.key)?;
+            if found.as_ref().map(|item| &*item.value) != expected {
+                return Ok(false);
+            }
+            self.write(shelves, write)?;
+            Ok(true)
+        })
     }
 
     /// Deletes `key`, if it is there.
@@ -199,15 +274,7 @@ impl PluginStore {
     /// The key is too long, or the file can't be written.
     pub fn delete(&self, key: &str) -> Result<(), StoreError> {
         check_key(key)?;
-        let mut shelves = self.store.shelves();
-        match &self.scratch {
-            Some(scratch) => {
-                let under = shelves.size(&self.plugin, key)?;
-                lock(scratch).delete(key, under);
-                Ok(())
-            }
-            None => shelves.delete(&self.plugin, key),
-        }
+        self.remove(&mut self.store.shelves(), key)
     }
 
     /// Adds `by` to the number under `key`, which begins at 0, and returns the sum. The time of expiry stays as it was.
@@ -253,6 +320,41 @@ impl PluginStore {
         Ok(item.filter(|item| item.until.is_none_or(|until| until > now)))
     }
 
+    /// Does several things as one: all of them, or none where one fails.
+    fn together<T>(
+        &self,
+        work: impl FnOnce(&mut Shelves) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut shelves = self.store.shelves();
+        let Some(scratch) = &self.scratch else {
+            return shelves.transaction(&self.plugin, work);
+        };
+        let before = lock(scratch).clone();
+        let done = work(&mut shelves);
+        if done.is_err() {
+            *lock(scratch) = before;
+        }
+        done
+    }
+
+    fn write(&self, shelves: &mut Shelves, write: &StoreWrite) -> Result<(), StoreError> {
+        match &write.value {
+            Some(value) => self.put(shelves, &write.key, value, end_of(write.ttl_ms)),
+            None => self.remove(shelves, &write.key),
+        }
+    }
+
+    fn remove(&self, shelves: &mut Shelves, key: &str) -> Result<(), StoreError> {
+        match &self.scratch {
+            Some(scratch) => {
+                let under = shelves.size(&self.plugin, key)?;
+                lock(scratch).delete(key, under);
+                Ok(())
+            }
+            None => shelves.delete(&self.plugin, key),
+        }
+    }
+
     fn put(
         &self,
         shelves: &mut Shelves,
@@ -283,6 +385,54 @@ impl Shelves {
                 .optional()
             })
             .map_err(unavailable)
+    }
+
+    /// The keys that begin with `prefix` and come after `after`, `most` at most.
+    fn keys(
+        &self,
+        plugin: &str,
+        prefix: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let mut select = self.database.prepare_cached(KEYS).map_err(unavailable)?;
+        let keys = select
+            .query_map(params![plugin, prefix, after, now_ms()], |row| row.get(0))
+            .map_err(unavailable)?;
+        let mut found = BTreeSet::new();
+        for key in keys.take(most) {
+            let key: String = key.map_err(unavailable)?;
+            if !key.starts_with(prefix) {
+                break;
+            }
+            found.insert(key);
+        }
+        Ok(found)
+    }
+
+    /// Does `work` on a shelf in one transaction, in which no other process writes either.
+    fn transaction<T>(
+        &mut self,
+        plugin: &Arc<str>,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.database
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(unavailable)?;
+        let done = work(self).and_then(|done| {
+            let committed = self.database.execute_batch("COMMIT");
+            committed.map_err(unavailable).map(|()| done)
+        });
+        if done.is_err() {
+            // The sum may have counted writes that are taken back now.
+            self.sums.remove(plugin);
+            if !self.database.is_autocommit() {
+                self.database
+                    .execute_batch("ROLLBACK")
+                    .map_err(unavailable)?;
+            }
+        }
+        done
     }
 
     /// The bytes of one item; 0 if there is none.
@@ -408,6 +558,20 @@ fn prepare(database: &mut Connection) -> Result<(), StoreError> {
         migration.commit().map_err(unavailable)?;
     }
     Ok(())
+}
+
+fn check_write(write: &StoreWrite) -> Result<(), StoreError> {
+    check_key(&write.key)?;
+    write.value.as_deref().map_or(Ok(()), check_value)
+}
+
+fn check_value(value: &[u8]) -> Result<(), StoreError> {
+    check_size("the value", value.len() as u64, MAX_VALUE as u64)
+}
+
+/// The end of an item that lives for `ttl_ms` milliseconds, in Unix milliseconds.
+fn end_of(ttl_ms: Option<u64>) -> Option<i64> {
+    ttl_ms.map(|ttl| now_ms().saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)))
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {

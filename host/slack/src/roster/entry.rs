@@ -4,6 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use crate::roster::details::Details;
 use crate::roster::directory::Entry;
 
 /// Several texts in one allocation.
@@ -38,6 +41,7 @@ pub struct User {
     texts: Packed<5>,
     is_bot: bool,
     deleted: bool,
+    details: Details,
 }
 
 impl User {
@@ -51,7 +55,35 @@ impl User {
             texts: Packed::new([id, name, display_name, real_name, bot_id]),
             is_bot,
             deleted,
+            details: Details::default(),
         }
+    }
+
+    pub(super) fn with_details(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    pub(super) fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// All that is kept of the user, as `users.info` gives it.
+    pub fn object(&self) -> Value {
+        let mut object = self.details.object();
+        let profile = object.entry("profile").or_insert_with(|| Map::new().into());
+        if let Some(profile) = profile.as_object_mut() {
+            put(profile, "display_name", self.display_name());
+            put(profile, "real_name", self.real_name());
+            if let Some(bot_id) = self.bot_id() {
+                put(profile, "bot_id", bot_id);
+            }
+        }
+        put(&mut object, "id", self.id());
+        put(&mut object, "name", self.name());
+        put(&mut object, "real_name", self.real_name());
+        put(&mut object, "is_bot", self.is_bot);
+        put(&mut object, "deleted", self.deleted);
+        object.into()
     }
 
     /// `U...` or `W...`.
@@ -111,6 +143,7 @@ pub struct Conversation {
     kind: ConversationKind,
     is_archived: bool,
     is_member: bool,
+    details: Details,
 }
 
 impl Conversation {
@@ -126,7 +159,33 @@ impl Conversation {
             kind,
             is_archived,
             is_member,
+            details: Details::default(),
         }
+    }
+
+    pub(super) fn with_details(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    pub(super) fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// All that is kept of the conversation, as `conversations.info` gives it.
+    pub fn object(&self) -> Value {
+        let mut object = self.details.object();
+        put(&mut object, "id", self.id());
+        put(&mut object, "name", self.name());
+        if let Some(user) = self.user() {
+            put(&mut object, "user", user);
+        }
+        let kind = self.kind;
+        put(&mut object, "is_private", kind != ConversationKind::Channel);
+        put(&mut object, "is_im", kind == ConversationKind::Im);
+        put(&mut object, "is_mpim", kind == ConversationKind::Mpim);
+        put(&mut object, "is_archived", self.is_archived);
+        put(&mut object, "is_member", self.is_member);
+        object.into()
     }
 
     /// `C...`, `G...` or `D...`.
@@ -188,6 +247,7 @@ impl Conversation {
 pub struct Usergroup {
     /// Id, handle, name.
     texts: Packed<3>,
+    details: Details,
 }
 
 impl Usergroup {
@@ -195,7 +255,25 @@ impl Usergroup {
     pub fn new([id, handle, name]: [&str; 3]) -> Self {
         Usergroup {
             texts: Packed::new([id, handle, name]),
+            details: Details::default(),
         }
+    }
+
+    pub(super) fn with_details(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    pub(super) fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// All that is kept of the user group, as `usergroups.list` gives it.
+    pub fn object(&self) -> Value {
+        let mut object = self.details.object();
+        put(&mut object, "id", self.id());
+        put(&mut object, "handle", self.handle());
+        put(&mut object, "name", self.name());
+        object.into()
     }
 
     /// `S...`.
@@ -219,6 +297,7 @@ impl Usergroup {
 pub struct Bot {
     /// Id, name.
     texts: Packed<2>,
+    details: Details,
 }
 
 impl Bot {
@@ -226,7 +305,24 @@ impl Bot {
     pub fn new([id, name]: [&str; 2]) -> Self {
         Bot {
             texts: Packed::new([id, name]),
+            details: Details::default(),
         }
+    }
+
+    pub(super) fn with_details(self, details: Details) -> Self {
+        Self { details, ..self }
+    }
+
+    pub(super) fn details(&self) -> &Details {
+        &self.details
+    }
+
+    /// All that is kept of the bot, as `bots.info` gives it.
+    pub fn object(&self) -> Value {
+        let mut object = self.details.object();
+        put(&mut object, "id", self.id());
+        put(&mut object, "name", self.name());
+        object.into()
     }
 
     /// `B...`.
@@ -238,6 +334,10 @@ impl Bot {
     pub fn name(&self) -> &str {
         self.texts.part(1)
     }
+}
+
+fn put(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    object.insert(key.to_owned(), value.into());
 }
 
 impl Entry for User {

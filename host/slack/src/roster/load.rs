@@ -196,7 +196,8 @@ impl ListLoad<'_> {
     /// User groups are for paid workspaces; their absence is not an error.
     async fn usergroups(&mut self, roster: &Roster) -> Result<(), ApiError> {
         let mut usergroups = Directory::<Usergroup>::default();
-        let listed = self.list("usergroups.list", Map::new(), |group: UsergroupFields| {
+        let with_members = Map::from_iter([("include_users".to_owned(), true.into())]);
+        let listed = self.list("usergroups.list", with_members, |group: UsergroupFields| {
             if !group.id.is_empty()
                 && let Some(group) = group.over(None)
             {

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use crate::roster::Roster;
+use crate::roster::details::Details;
 use crate::roster::directory::Directory;
 use crate::roster::entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 
 /// Changes whenever the arrays below do; a snapshot of another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why bytes are not a snapshot of ours. The cure is to load the roster again, which happens at each start anyway.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ struct Saved<'a> {
     bots: Vec<SavedBot<'a>>,
 }
 
-/// Id, handle, display name, real name, bot id, bit 0 for a bot, bit 1 for deleted.
+/// Id, handle, display name, real name, bot id, bit 0 for a bot, bit 1 for deleted, the text of the details.
 #[derive(Serialize, Deserialize)]
 struct SavedUser<'a>(
     #[serde(borrow)] Cow<'a, str>,
@@ -49,9 +50,11 @@ struct SavedUser<'a>(
     #[serde(borrow)] Cow<'a, str>,
     #[serde(borrow)] Cow<'a, str>,
     u8,
+    #[serde(borrow)] Cow<'a, str>,
 );
 
-/// Id, name, user, kind (0 channel, 1 private, 2 im, 3 mpim), bit 0 for archived, bit 1 for member.
+/// Id, name, user, kind (0 channel, 1 private, 2 im, 3 mpim), bit 0 for archived, bit 1 for member, the text of the
+/// details.
 #[derive(Serialize, Deserialize)]
 struct SavedConversation<'a>(
     #[serde(borrow)] Cow<'a, str>,
@@ -59,22 +62,28 @@ struct SavedConversation<'a>(
     #[serde(borrow)] Cow<'a, str>,
     u8,
     u8,
+    #[serde(borrow)] Cow<'a, str>,
 );
 
-/// Id, handle, name.
+/// Id, handle, name, the text of the details.
 #[derive(Serialize, Deserialize)]
 struct SavedUsergroup<'a>(
     #[serde(borrow)] Cow<'a, str>,
     #[serde(borrow)] Cow<'a, str>,
     #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
 );
 
-/// Id, name.
+/// Id, name, the text of the details.
 #[derive(Serialize, Deserialize)]
-struct SavedBot<'a>(#[serde(borrow)] Cow<'a, str>, #[serde(borrow)] Cow<'a, str>);
+struct SavedBot<'a>(
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+    #[serde(borrow)] Cow<'a, str>,
+);
 
 impl Roster {
-    /// All entries as bytes: about 90 for a user.
+    /// All entries as bytes: about 300 for a user.
     ///
     /// # Errors
     /// A [`SnapshotError`] where the entries can't be written as JSON.
@@ -91,12 +100,20 @@ impl Roster {
             usergroups: tables
                 .usergroups
                 .iter()
-                .map(|it| SavedUsergroup(it.id().into(), it.handle().into(), it.name().into()))
+                .map(|it| {
+                    let details = it.details().text().into();
+                    SavedUsergroup(
+                        it.id().into(),
+                        it.handle().into(),
+                        it.name().into(),
+                        details,
+                    )
+                })
                 .collect(),
             bots: tables
                 .bots
                 .iter()
-                .map(|it| SavedBot(it.id().into(), it.name().into()))
+                .map(|it| SavedBot(it.id().into(), it.name().into(), it.details().text().into()))
                 .collect(),
         };
         Ok(serde_json::to_vec(&saved)?)
@@ -115,14 +132,16 @@ impl Roster {
         let users: Directory<User> = saved.users.iter().map(User::from).collect();
         let conversations: Directory<Conversation> =
             saved.conversations.iter().map(Conversation::from).collect();
-        let usergroups = saved
-            .usergroups
-            .iter()
-            .map(|SavedUsergroup(id, handle, name)| Usergroup::new([id, handle, name]));
-        let bots = saved
-            .bots
-            .iter()
-            .map(|SavedBot(id, name)| Bot::new([id, name]));
+        let usergroups =
+            saved
+                .usergroups
+                .iter()
+                .map(|SavedUsergroup(id, handle, name, details)| {
+                    Usergroup::new([id, handle, name]).with_details(Details::of_text(details))
+                });
+        let bots = saved.bots.iter().map(|SavedBot(id, name, details)| {
+            Bot::new([id, name]).with_details(Details::of_text(details))
+        });
 
         let mut tables = self.write();
         tables.users.replace(users);
@@ -144,17 +163,20 @@ impl<'a> From<&'a User> for SavedUser<'a> {
             user.real_name().into(),
             bot_id.into(),
             bits,
+            user.details().text().into(),
         )
     }
 }
 
 impl From<&SavedUser<'_>> for User {
-    fn from(SavedUser(id, name, display_name, real_name, bot_id, bits): &SavedUser<'_>) -> Self {
+    fn from(saved: &SavedUser<'_>) -> Self {
+        let SavedUser(id, name, display_name, real_name, bot_id, bits, details) = saved;
         User::new(
             [id, name, display_name, real_name, bot_id],
             bits & 1 != 0,
             bits & 2 != 0,
         )
+        .with_details(Details::of_text(details))
     }
 }
 
@@ -173,12 +195,14 @@ impl<'a> From<&'a Conversation> for SavedConversation<'a> {
             it.user().unwrap_or_default().into(),
             kind,
             bits,
+            it.details().text().into(),
         )
     }
 }
 
 impl From<&SavedConversation<'_>> for Conversation {
-    fn from(SavedConversation(id, name, user, kind, bits): &SavedConversation<'_>) -> Self {
+    fn from(saved: &SavedConversation<'_>) -> Self {
+        let SavedConversation(id, name, user, kind, bits, details) = saved;
         let kind = match kind {
             0 => ConversationKind::Channel,
             1 => ConversationKind::Private,
@@ -186,5 +210,6 @@ impl From<&SavedConversation<'_>> for Conversation {
             _ => ConversationKind::Mpim,
         };
         Conversation::new([id, name, user], kind, bits & 1 != 0, bits & 2 != 0)
+            .with_details(Details::of_text(details))
     }
 }

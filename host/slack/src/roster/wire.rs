@@ -4,6 +4,9 @@
 
 use serde::Deserialize;
 
+use crate::roster::details::{
+    BotDetails, ConversationDetails, ProfileDetails, UserDetails, UsergroupDetails,
+};
 use crate::roster::entry::{Bot, Conversation, ConversationKind, User, Usergroup};
 
 /// A user object (`users.list`, `users.info`, `team_join`, `user_change`, ...).
@@ -15,6 +18,8 @@ pub(super) struct UserFields {
     is_bot: Option<bool>,
     deleted: Option<bool>,
     profile: Option<ProfileFields>,
+    #[serde(flatten)]
+    details: UserDetails,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +27,8 @@ struct ProfileFields {
     display_name: Option<String>,
     real_name: Option<String>,
     bot_id: Option<String>,
+    #[serde(flatten)]
+    details: ProfileDetails,
 }
 
 /// A conversation object (`conversations.list`, `conversations.info`, `channel_created`, `channel_joined`, ...).
@@ -37,6 +44,8 @@ pub(super) struct ConversationFields {
     pub(super) is_mpim: Option<bool>,
     pub(super) is_archived: Option<bool>,
     pub(super) is_member: Option<bool>,
+    #[serde(flatten)]
+    pub(super) details: ConversationDetails,
 }
 
 /// A user group object (`usergroups.list`, `subteam_created`, `subteam_updated`).
@@ -47,6 +56,8 @@ pub(super) struct UsergroupFields {
     name: Option<String>,
     /// Seconds since 1970; 0 for one that is in use.
     date_delete: Option<u64>,
+    #[serde(flatten)]
+    details: UsergroupDetails,
 }
 
 /// A bot object (`bots.info`, `bot_added`, `bot_changed`).
@@ -54,6 +65,8 @@ pub(super) struct UsergroupFields {
 pub(super) struct BotFields {
     pub(super) id: String,
     name: Option<String>,
+    #[serde(flatten)]
+    details: BotDetails,
 }
 
 impl UserFields {
@@ -62,9 +75,12 @@ impl UserFields {
             display_name,
             real_name,
             bot_id,
+            details: profile,
         } = self.profile.unwrap_or_default();
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         let real_name = filled(self.real_name).or(filled(real_name));
+        let known = old.map(User::details).cloned().unwrap_or_default();
+        let details = self.details.with_profile(profile, &known);
         User::new(
             [
                 &self.id,
@@ -88,6 +104,7 @@ impl UserFields {
             self.is_bot.or(old.map(User::is_bot)).unwrap_or_default(),
             self.deleted.or(old.map(User::deleted)).unwrap_or_default(),
         )
+        .with_details(details)
     }
 }
 
@@ -96,6 +113,8 @@ impl ConversationFields {
         let kind = self.kind(old.map(Conversation::kind));
         // Only a channel can be without us: a direct message, and a private channel that we are shown, has us in it.
         let is_ours = kind != ConversationKind::Channel;
+        let known = old.map(Conversation::details).cloned().unwrap_or_default();
+        let details = self.details.details(&known);
         Conversation::new(
             [
                 &self.id,
@@ -116,6 +135,7 @@ impl ConversationFields {
                 .or(old.map(Conversation::is_member))
                 .unwrap_or(is_ours),
         )
+        .with_details(details)
     }
 
     fn kind(&self, old: Option<ConversationKind>) -> ConversationKind {
@@ -144,6 +164,8 @@ impl UsergroupFields {
     /// `None` for one that is switched off.
     pub(super) fn over(self, old: Option<&Usergroup>) -> Option<Usergroup> {
         let is_in_use = self.date_delete.unwrap_or_default() == 0;
+        let known = old.map(Usergroup::details).cloned().unwrap_or_default();
+        let details = self.details.details(&known);
         is_in_use.then(|| {
             Usergroup::new([
                 &self.id,
@@ -156,12 +178,15 @@ impl UsergroupFields {
                     .or(old.map(Usergroup::name))
                     .unwrap_or_default(),
             ])
+            .with_details(details)
         })
     }
 }
 
 impl BotFields {
     pub(super) fn over(self, old: Option<&Bot>) -> Bot {
+        let known = old.map(Bot::details).cloned().unwrap_or_default();
+        let details = self.details.details(&known);
         Bot::new([
             &self.id,
             self.name
@@ -169,5 +194,6 @@ impl BotFields {
                 .or(old.map(Bot::name))
                 .unwrap_or_default(),
         ])
+        .with_details(details)
     }
 }

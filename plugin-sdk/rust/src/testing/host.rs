@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::http::{HttpError, Request, Response};
 use crate::roster::{Bot, Conversation, Identity, User, Usergroup};
+use crate::slack::CallError;
 use crate::testing::calls::event::CurrentEvent;
 use crate::testing::outcome::Effects;
 
@@ -24,6 +25,13 @@ pub struct Host {
     pub(super) secrets: BTreeMap<String, String>,
     pub(super) now_ms: Option<u64>,
     pub(super) answer: Option<Answer>,
+    pub(super) slack: Option<SlackAnswer>,
+    /// Fields of entries of the roster beyond those of their records, by the entry's id.
+    pub(super) fields: BTreeMap<String, serde_json::Value>,
+    pub(super) grants: Vec<String>,
+    pub(super) is_answerable: bool,
+    /// The state of the random numbers.
+    pub(super) random: u64,
     #[cfg(feature = "manifest")]
     pub(super) manifest: Option<super::manifest::Manifest>,
     /// The event that the plugin is called for; `None` between two calls.
@@ -33,6 +41,9 @@ pub struct Host {
 
 /// The function that answers a plugin's HTTP requests.
 type Answer = Box<dyn FnMut(&Request) -> Result<Response, HttpError>>;
+
+/// The function that answers a plugin's calls of Slack's Web API: it gets the method and the arguments.
+type SlackAnswer = Box<dyn FnMut(&str, &serde_json::Value) -> Result<serde_json::Value, CallError>>;
 
 impl Host {
     /// A host with an empty roster, which was never connected to Slack.
@@ -123,6 +134,35 @@ impl Host {
         answer: impl FnMut(&Request) -> Result<Response, HttpError> + 'static,
     ) -> Self {
         self.answer = Some(Box::new(answer));
+        self
+    }
+
+    /// Sets the function that answers calls of Slack's Web API: it gets the method and the arguments. Without one, each
+    /// call is denied.
+    pub fn slack(
+        mut self,
+        answer: impl FnMut(&str, &serde_json::Value) -> Result<serde_json::Value, CallError> + 'static,
+    ) -> Self {
+        self.slack = Some(Box::new(answer));
+        self
+    }
+
+    /// Sets fields of a user, a conversation, a user group or a bot that was added, in the shape that Slack's Web API
+    /// gives them: `json!({"tz": "Europe/Vienna", "profile": {"email": "alice@example.com"}})`.
+    pub fn fields(mut self, id: &str, fields: serde_json::Value) -> Self {
+        self.fields.insert(id.into(), fields);
+        self
+    }
+
+    /// Sets the grants that `host::grants` gives.
+    pub fn grants(mut self, grants: &[&str]) -> Self {
+        self.grants = grants.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Sets whether events can be answered, as slash commands can.
+    pub fn answerable(mut self, is_answerable: bool) -> Self {
+        self.is_answerable = is_answerable;
         self
     }
 

@@ -17,6 +17,8 @@ pub struct Outcome {
     pub event: Value,
     /// The events that were emitted, and those that replace the current event.
     pub emitted: Vec<EmittedEvent>,
+    /// The answer to the event, if the plugin gave one.
+    pub answer: Option<Value>,
     /// The messages that were sent to Slack.
     pub sent: Vec<Value>,
     /// The lines that were logged.
@@ -62,10 +64,24 @@ impl Outcome {
         host: &Host,
     ) -> Result<Self, String> {
         let mut emitted = effects.emitted;
+        let mut answer = None;
         let event = match &verdict {
             Verdict::Keep => to_json(&current.document)?,
             Verdict::Modify(edits) => to_json(&edit(current, edits)?)?,
             Verdict::Drop(_) => Value::Null,
+            Verdict::Defer(_) => to_json(&current.document)?,
+            Verdict::Answer(_) if !host.is_answerable => {
+                return Err("the event takes no answer; Host::answerable sets that".into());
+            }
+            Verdict::Answer(text) => {
+                let message: Value = serde_json::from_str(text)
+                    .map_err(|error| format!("the answer is not JSON: {error}"))?;
+                if !message.is_object() {
+                    return Err("the answer is not a JSON object".into());
+                }
+                answer = Some(message);
+                Value::Null
+            }
             Verdict::Replace(emissions) => {
                 for emission in emissions {
                     if !host.may_emit(&emission.kind) {
@@ -83,6 +99,7 @@ impl Outcome {
             verdict,
             event,
             emitted,
+            answer,
             sent: effects.sent,
             logs: effects.logs,
             calls: effects.calls,
@@ -96,6 +113,7 @@ impl Outcome {
             verdict: Verdict::Keep,
             event: to_json(document)?,
             emitted: Vec::new(),
+            answer: None,
             sent: Vec::new(),
             logs: Vec::new(),
             calls: Vec::new(),
@@ -170,6 +188,7 @@ fn new_value(value: &crate::Value) -> NewValue {
         crate::Value::Null => NewValue::Null,
         crate::Value::Boolean(value) => NewValue::Bool(*value),
         crate::Value::Integer(value) => NewValue::Int(*value),
+        crate::Value::BigInteger(digits) => NewValue::Json(digits.clone().into_bytes()),
         crate::Value::Number(value) => NewValue::Float(*value),
         crate::Value::Text(text) => NewValue::Text(text.clone()),
         crate::Value::Json(text) => NewValue::Json(text.clone().into_bytes()),

@@ -17,6 +17,8 @@ enum WitValue {
     Boolean(bool),
     #[component(name = "integer")]
     Integer(i64),
+    #[component(name = "big-integer")]
+    BigInteger(String),
     #[component(name = "number")]
     Number(f64),
     #[component(name = "text")]
@@ -59,6 +61,10 @@ enum Verdict {
     Drop(String),
     #[component(name = "replace")]
     Replace(Vec<Emission>),
+    #[component(name = "answer")]
+    Answer(String),
+    #[component(name = "defer")]
+    Defer(u32),
 }
 
 #[derive(ComponentType, Lift, Lower, Clone, Copy)]
@@ -195,7 +201,7 @@ fn value(value: Value<'_>) -> WitValue {
         Value::Null => WitValue::Null,
         Value::Bool(value) => WitValue::Boolean(value),
         Value::Int(value) => WitValue::Integer(value),
-        Value::UInt(value) => WitValue::Json(value.to_string()),
+        Value::UInt(value) => WitValue::BigInteger(value.to_string()),
         Value::Float(value) => WitValue::Number(value),
         Value::Text(text) => WitValue::Text(text.into_owned()),
         Value::Json(text) => WitValue::Json(text.into_owned()),

@@ -68,6 +68,7 @@ impl Stage {
             roster: Arc::new(()),
             store: Store::in_memory().expect("there is memory"),
             http: Fetcher::new(false),
+            slack: Arc::new(()),
             secrets: Arc::new(Secrets::new(None, Vec::new())),
         });
         Self {

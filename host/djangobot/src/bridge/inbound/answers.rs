@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use djangobot_channels::{ChannelName, ReceiverId};
 use djangobot_event::Event;
+use djangobot_plugins::PluginAnswer;
 use djangobot_slack::{Ack, ResponseUrl};
 use tokio::sync::mpsc;
 
@@ -33,7 +34,7 @@ use crate::journal::JournalError;
 
 use answer::{Answer, Kind};
 pub(crate) use desk::AnswerDesk;
-use desk::NewQuestion;
+use desk::{DeskInput, NewQuestion, OwnAnswer};
 pub(crate) use parts::Parts;
 use post::Poster;
 use questions::{AnswerAddress, PendingAck, Question, Questions};
@@ -47,7 +48,7 @@ pub(crate) struct Answers {
     queue: ChannelName,
     /// How long the acknowledgement waits for the app's answer; zero if it never waits.
     wait: Duration,
-    questions: mpsc::Sender<NewQuestion>,
+    desk: mpsc::Sender<DeskInput>,
 }
 
 /// The JSON that Slack gets of an answer.
@@ -79,7 +80,7 @@ impl Answers {
             queue: queue.clone(),
             reader,
             is_wanted: has_interactions || questions.len() > 0,
-            new_questions: receiver,
+            inputs: receiver,
             questions,
             behind: 0,
             forgotten: Vec::new(),
@@ -89,7 +90,7 @@ impl Answers {
         let answers = Self {
             queue,
             wait,
-            questions: sender,
+            desk: sender,
         };
         Ok((answers, desk))
     }
@@ -139,8 +140,25 @@ impl Answers {
             },
         };
         // This fails only when the bridge ends. The custody ends with it, and Slack redelivers the event.
-        self.questions.send(question).await.ok()?;
+        self.desk.send(DeskInput::Question(question)).await.ok()?;
         Some(channel)
+    }
+
+    /// Gives a plugin's answer to the event whose reply channel `channel` is. It is put on that channel, and so goes the
+    /// same way as an app's answer, with the same deadline, tries and bounds.
+    pub(crate) async fn answer(
+        &self,
+        channel: &ChannelName,
+        answer: PluginAnswer,
+        custody: &Custody,
+    ) {
+        let answer = OwnAnswer {
+            channel: channel.clone(),
+            answer,
+            part: custody.add_part(),
+        };
+        // This fails only when the bridge ends. The custody ends with it, and Slack redelivers the event.
+        let _ = self.desk.send(DeskInput::Answer(answer)).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use djangobot_channels::{ChannelLayer, ChannelName, Delivery, Receiver, ReceiverId};
 use djangobot_event::Event;
-use djangobot_plugins::PluginHost;
+use djangobot_plugins::{PluginEvent, PluginHost};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub(crate) struct Parts {
     pub(crate) plugins: PluginHost,
     /// Takes plugins' messages that the disk refused. The way in puts them on the channel.
     pub(crate) plugin_messages: mpsc::Sender<djangobot_plugins::PluginMessage>,
+    /// Takes events of the host for one plugin: the outcomes of its messages.
+    pub(crate) host_events: mpsc::Sender<PluginEvent>,
     pub(crate) outbox: Outbox,
     pub(crate) writes: OutboxWrites,
     pub(crate) caller: Caller,

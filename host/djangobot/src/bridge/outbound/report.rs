@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use djangobot_channels::{Delivery, Receiver};
+use djangobot_plugins::{Direction, HostKind};
 use djangobot_slack::Backoff;
 use serde_json::Value;
 
@@ -27,12 +28,17 @@ impl Parts {
             outcome,
             is_noted,
         } = pending;
+        let is_told = self.tell_plugin(&reply, &outcome);
         let request = &reply.request;
         if reply.channel.is_none() {
             match outcome {
                 Ok(answer) => {
                     tracing::debug!(method = reply.method, %request, "sent to Slack");
                     self.finish(receiver, stored_in, ts(&answer)).await;
+                }
+                Err(refusal) if is_told => {
+                    tracing::debug!(method = reply.method, %request, error = refusal.error, "not sent: {}", refusal.detail);
+                    self.finish(receiver, stored_in, None).await;
                 }
                 Err(refusal) => {
                     self.dead_letter(receiver, stored_in, &reply, refusal, reply.silence)
@@ -75,6 +81,34 @@ impl Parts {
                     .await;
             }
         }
+    }
+
+    /// Gives the outcome of a plugin's message to the plugin, if it subscribes to such events. Returns whether it gets the
+    /// outcome.
+    fn tell_plugin(&self, reply: &Reply, outcome: &Outcome) -> bool {
+        let Some(origin) = &reply.origin else {
+            return false;
+        };
+        let (kind, outcome) = match outcome {
+            Ok(answer) => (HostKind::Sent, outcome::sent(reply, answer.clone())),
+            Err(refusal) => (HostKind::Failed, outcome::failed(reply, refusal)),
+        };
+        let Some(event) = origin.outcome(kind, &outcome) else {
+            return false;
+        };
+        if !self.plugins.wants(Direction::Inbound, &event) {
+            return false;
+        }
+        // The way out must not wait for the way in, which may wait for it.
+        if let Err(error) = self.host_events.try_send(event) {
+            let plugin = &origin.plugin;
+            tracing::warn!(
+                plugin,
+                "a plugin is not told the outcome of its message, because too many events of the host wait: {error}"
+            );
+            return false;
+        }
+        true
     }
 
     /// Sends an outcome to the reply channel, if there is one.

@@ -178,6 +178,7 @@ impl Parts {
         stored_in: StoredIn,
         of: &MessageState,
     ) -> Job {
+        // The plugin that made the first message did not make this one.
         let (Reply { method, .. }, task) = self.task(event);
         let mut record = of.record.clone();
         (record.key, record.doubt, record.is_repeat) = (key, Doubt::None, false);

@@ -187,7 +187,7 @@ async fn a_name_that_a_plugin_misses_is_loaded_for_a_later_call() {
     control.add_channel("newchan");
     control.add_user("zoe", "Zoe Zimmer");
     soon(async {
-        while team.find_conversation("#newchan").is_none() || team.find_user("@zoe").is_none() {
+        while team.find_conversations("#newchan").is_empty() || team.find_users("@zoe").is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     })

@@ -44,13 +44,29 @@ pub enum ArtifactError {
         /// The parser's message.
         message: CleanText,
     },
-    /// It is a core module for the first version of WASI.
+    /// It is a core module for a version of WASI before the first.
     #[error(
-        "it is a core module for WASI preview 1 (it imports wasi_snapshot_preview1) and not a component: build it for \
-         wasm32-unknown-unknown or wasm32-wasip2, or make a component of it by `wasm-tools component new --adapt`, with the \
-         adapter wasi_snapshot_preview1.reactor.wasm"
+        "it is a core module for a draft of WASI (it imports wasi_unstable), which no host has any more: build it with a later \
+         compiler, for wasm32-wasip1, wasm32-wasip2 or wasm32-unknown-unknown"
     )]
-    Preview1,
+    Preview0,
+    /// It uses the async ABI.
+    #[error(
+        "it was built with the async ABI of the Component Model, which this host does not have; build it without: \
+         componentize-qjs has the option --sync for that"
+    )]
+    AsyncAbi,
+    /// It is not valid, or uses a feature of WebAssembly that this host does not have.
+    #[error(
+        "this host can't run it: {message} (at byte {offset}); build it without that feature, or with a compiler that makes \
+         valid WebAssembly 3 without memories of 64 bits, threads and relaxed SIMD"
+    )]
+    Invalid {
+        /// The place, in bytes.
+        offset: usize,
+        /// The validator's message.
+        message: CleanText,
+    },
     /// It is a core module that does not export our interface.
     #[error(
         "it is a core module, but not a plugin: it exports {}; a plugin exports {PACKAGE}handler, which \

@@ -259,14 +259,8 @@ fn a_core_module_that_is_not_a_plugin_is_refused_with_the_reason() {
         ],
     );
     check(
-        &parse(
-            r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
-        ),
-        &[
-            "WASI preview 1",
-            "wasm32-unknown-unknown or wasm32-wasip2",
-            "adapter",
-        ],
+        &parse(r#"(module (import "wasi_unstable" "fd_write" (func)))"#),
+        &["a draft of WASI", "wasm32-wasip1"],
     );
     let strange = module(r#"(import "env" "puts" (func (param i32)))"#);
     check(&strange, &["no component can be made of it", "env"]);
@@ -340,4 +334,51 @@ fn a_manifest_that_is_missing_or_wrong_is_an_error() {
     );
     let binary = binary::append_section(bare, SECTION, b"\xff\xfe");
     check(&binary, &["not UTF-8"]);
+}
+
+#[test]
+fn a_core_module_for_the_first_version_of_wasi_gets_the_adapter() {
+    let imports =
+        r#"(import "wasi_snapshot_preview1" "random_get" (func (param i32 i32) (result i32)))"#;
+    let artifact = Artifact::with_manifest(&module(imports), MANIFEST).unwrap();
+    assert!(
+        artifact
+            .wasi
+            .iter()
+            .any(|name| name.starts_with("wasi:random/random@0.2.")),
+        "{:?}",
+        artifact.wasi
+    );
+    let twice = Artifact::with_manifest(&module(imports), MANIFEST).unwrap();
+    assert_eq!(twice.digest, artifact.digest);
+    // A module that needs no adapter gets none.
+    let plain = Artifact::with_manifest(&module(""), MANIFEST).unwrap();
+    assert!(plain.wasi.is_empty() && plain.component.len() < 10_000);
+}
+
+#[test]
+fn a_component_that_the_engine_could_not_load_is_refused_when_it_is_read() {
+    let with = |fields: &str| module_of("1.0.0", "", fields);
+    let embedded = |fields: &str| Artifact::with_manifest(&with(fields), MANIFEST);
+    let refused = |component: Result<Artifact, ArtifactError>, expect: &str| {
+        let error = component.unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    refused(embedded("(memory $second 1)"), "multiple memories");
+    refused(embedded("(memory $second i64 1)"), "");
+    let relaxed = "(func (param v128 v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 1)))";
+    refused(embedded(relaxed), "relaxed");
+    // The async ABI, as componentize-qjs uses it unless it is told otherwise.
+    let text = r#"(component
+        (core module $m (func (export "f") (result i32) i32.const 1))
+        (core instance $i (instantiate $m))
+        (core func $get (canon context.get i32 0))
+        (func $f (result u32) (canon lift (core func $i "f")))
+        (component $c (import "f" (func $f (result u32))) (export "on-event" (func $f)))
+        (instance $h (instantiate $c (with "f" (func $f))))
+        (export "djangobot:plugin/handler@1.0.0" (instance $h)))"#;
+    let component = wat::parse_str(text).unwrap();
+    refused(Artifact::with_manifest(&component, MANIFEST), "--sync");
+    // Exceptions, tail calls and objects are fine.
+    embedded("(tag $e) (func $f (return_call $f)) (type $s (struct (field i32)))").unwrap();
 }

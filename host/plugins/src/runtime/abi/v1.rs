@@ -4,8 +4,10 @@
 mod answer;
 mod effects;
 mod event;
+mod host;
 mod roster;
 mod services;
+mod slack;
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -28,9 +30,14 @@ mod bindings {
         world: "djangobot:plugin/plugin",
         imports: {
             "djangobot:plugin/http.fetch": async | trappable,
+            "djangobot:plugin/slack.call": async | trappable,
             // These wait for a disk, which may take any time.
             "djangobot:plugin/store.get": async | trappable,
+            "djangobot:plugin/store.get-many": async | trappable,
+            "djangobot:plugin/store.keys": async | trappable,
             "djangobot:plugin/store.set": async | trappable,
+            "djangobot:plugin/store.set-many": async | trappable,
+            "djangobot:plugin/store.compare-and-set": async | trappable,
             "djangobot:plugin/store.delete": async | trappable,
             "djangobot:plugin/store.increment": async | trappable,
             "djangobot:plugin/secrets.get": async | trappable,

@@ -24,6 +24,17 @@ pub enum StoreError {
     Unavailable(String),
 }
 
+/// A write that is made together with others, or only under a condition.
+#[derive(Clone, Debug)]
+pub struct StoreWrite {
+    /// The key.
+    pub key: String,
+    /// The value; `None` deletes the key.
+    pub value: Option<Vec<u8>>,
+    /// The milliseconds after which the key is deleted.
+    pub ttl_ms: Option<u64>,
+}
+
 /// An item of a store.
 #[derive(Clone)]
 pub(super) struct Item {

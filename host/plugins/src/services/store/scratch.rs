@@ -1,6 +1,6 @@
 //! The writes of a rehearsal: they lie in memory, over a store that they do not touch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::services::store::item::{Item, StoreError, check_size, size_of};
 
@@ -23,6 +23,31 @@ impl Scratch {
     /// The last write under `key`, if there was one.
     pub(super) fn get(&self, key: &str) -> Option<Write> {
         self.writes.get(key).cloned()
+    }
+
+    /// How many keys were written.
+    pub(super) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// The keys of the store under it, as this view has them. Of the written keys, those count for which `is_listed`.
+    pub(super) fn over(
+        &self,
+        mut keys: BTreeSet<String>,
+        is_listed: impl Fn(&str) -> bool,
+        now_ms: i64,
+    ) -> BTreeSet<String> {
+        for (key, write) in self.writes.iter().filter(|(key, _)| is_listed(key)) {
+            let is_there = match write {
+                Write::Set(item) => item.until.is_none_or(|until| until > now_ms),
+                Write::Delete => false,
+            };
+            match is_there {
+                true => keys.insert(key.clone()),
+                false => keys.remove(key),
+            };
+        }
+        keys
     }
 
     /// Writes an item. The store under it has `under` bytes at this key, and `sum` in all.

@@ -316,3 +316,108 @@ fn what_a_call_costs() {
     run("get", &|round| drop(store.get(&key(round)).unwrap()));
     run("increment", &|_| assert!(store.increment("n", 1).is_ok()));
 }
+
+fn write(key: &str, value: Option<&str>) -> StoreWrite {
+    StoreWrite {
+        key: key.into(),
+        value: value.map(|value| value.as_bytes().to_vec()),
+        ttl_ms: None,
+    }
+}
+
+#[test]
+fn keys_are_listed_by_prefix_in_order_and_in_pages_also_in_a_rehearsal() {
+    let store = Store::in_memory().unwrap();
+    let own = store.of("a", 1 << 20).unwrap();
+    for key in ["b", "a/2", "a/1", "a/3", "a", "a0", "\u{e4}/1"] {
+        own.set(key, b"v", None).unwrap();
+    }
+    store
+        .of("other", 1 << 20)
+        .unwrap()
+        .set("a/4", b"v", None)
+        .unwrap();
+    own.set("a/0", b"v", Some(0)).unwrap();
+    let check = |of: &PluginStore, prefix: &str, after, limit, expect: &[&str]| {
+        assert_eq!(
+            of.keys(prefix, after, limit).unwrap(),
+            expect,
+            "{prefix} {after:?} {limit}"
+        );
+    };
+    check(&own, "a/", None, 100, &["a/1", "a/2", "a/3"]);
+    check(&own, "a/", None, 2, &["a/1", "a/2"]);
+    check(&own, "a/", Some("a/2"), 2, &["a/3"]);
+    check(&own, "\u{e4}", None, 9, &["\u{e4}/1"]);
+    check(&own, "a/", None, 0, &[]);
+    check(&own, "", None, 3, &["a", "a/1", "a/2"]);
+    let shadow = own.shadow();
+    shadow.delete("a/1").unwrap();
+    shadow.set("a/15", b"v", None).unwrap();
+    check(&shadow, "a/", None, 2, &["a/15", "a/2"]);
+    check(&own, "a/", None, 2, &["a/1", "a/2"]);
+}
+
+#[test]
+fn several_writes_are_made_all_or_none() {
+    let store = Store::in_memory().unwrap();
+    let own = store.of("a", 200).unwrap();
+    own.set("old", b"v", None).unwrap();
+    for of in [&own, &own.shadow()] {
+        let large = "x".repeat(200);
+        let error = of.set_many(&[
+            write("new", Some("v")),
+            write("old", None),
+            write("large", Some(&large)),
+        ]);
+        assert!(
+            matches!(error, Err(StoreError::OverQuota { .. })),
+            "{error:?}"
+        );
+        let keys = ["new".into(), "old".into()];
+        assert_eq!(of.get_many(&keys).unwrap(), [None, Some(b"v".to_vec())]);
+        of.set_many(&[write("new", Some("v")), write("old", None)])
+            .unwrap();
+        assert_eq!(of.get_many(&keys).unwrap(), [Some(b"v".to_vec()), None]);
+        of.set_many(&[write("new", None), write("old", Some("v"))])
+            .unwrap();
+    }
+    assert_eq!(store.usage("a").unwrap(), 3 + 1 + ITEM);
+}
+
+#[test]
+fn a_value_is_set_only_if_it_is_as_expected() {
+    let store = Store::in_memory().unwrap();
+    let own = store.of("a", 1 << 20).unwrap();
+    for of in [&own.shadow(), &own] {
+        let set = |expected: Option<&str>, value| {
+            let expected = expected.map(str::as_bytes);
+            of.compare_and_set(expected, &write("k", value)).unwrap()
+        };
+        assert!(!set(Some("1"), Some("2")));
+        assert!(set(None, Some("1")));
+        assert!(!set(None, Some("2")));
+        assert!(set(Some("1"), Some("2")));
+        assert!(set(Some("2"), None));
+        assert_eq!(of.get("k").unwrap(), None);
+    }
+    // Of many who count at once, each counts.
+    let count = || {
+        for _ in 0..50 {
+            loop {
+                let before = own.get("n").unwrap();
+                let number = before.as_deref().map_or(0, |it| decimal(it).unwrap());
+                let next = write("n", Some(&(number + 1).to_string()));
+                if own.compare_and_set(before.as_deref(), &next).unwrap() {
+                    break;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(count);
+        }
+    });
+    assert_eq!(own.get("n").unwrap().unwrap(), b"200");
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use djangobot_channels::{ChannelName, Delivery, ReceiverId};
+use djangobot_plugins::PluginAnswer;
 use djangobot_slack::{AnswerError, Backoff};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, FuturesUnordered};
@@ -20,6 +21,7 @@ use crate::bridge::inbound::answers::questions::{
 use crate::bridge::inbound::custody::Custody;
 use crate::bridge::message_key::MessageKey;
 use crate::bridge::moment::unix_seconds_now;
+use crate::bridge::outcome;
 use crate::bridge::reply::{Reply, SendFailure};
 
 /// The most answers that are being posted, or wait for others of their event. Beyond it answers wait in the layer.
@@ -39,7 +41,7 @@ pub(crate) struct AnswerDesk {
     pub(super) reader: ReceiverId,
     /// Whether any question can come, or is left of an earlier run. If not, the queue is not read.
     pub(super) is_wanted: bool,
-    pub(super) new_questions: mpsc::Receiver<NewQuestion>,
+    pub(super) inputs: mpsc::Receiver<DeskInput>,
     pub(super) questions: Questions,
     /// How many answers wait for others of their event.
     pub(super) behind: usize,
@@ -47,6 +49,20 @@ pub(crate) struct AnswerDesk {
     pub(super) forgotten: Vec<Token>,
     pub(super) tidied: Instant,
     pub(super) poster: Arc<Poster>,
+}
+
+/// The work that the way in gives the task.
+pub(super) enum DeskInput {
+    Question(NewQuestion),
+    Answer(OwnAnswer),
+}
+
+/// A plugin's answer, on its way to the reply channel of its event.
+pub(super) struct OwnAnswer {
+    pub(super) channel: ChannelName,
+    pub(super) answer: PluginAnswer,
+    /// The part of the event that is safe once the layer has the answer.
+    pub(super) part: Custody,
 }
 
 /// A question on its way to the task.
@@ -87,15 +103,15 @@ impl AnswerDesk {
             // Only answers wait for room. A question is always taken, because the app may answer it while it waits.
             let has_room = work.len() + self.behind < MAX_ANSWERS;
             tokio::select! {
-                question = self.new_questions.recv() => match question {
-                    Some(question) => self.admit(question, &mut work),
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.take(input, &mut work),
                     // The way in has ended, and with it its end of the answers.
                     None => break,
                 },
                 Some(delivery) = deliveries.next(), if has_room => {
                     // The question was sent before the app could answer it, but it may still wait in the channel.
-                    while let Ok(question) = self.new_questions.try_recv() {
-                        self.admit(question, &mut work);
+                    while let Ok(input) = self.inputs.try_recv() {
+                        self.take(input, &mut work);
                     }
                     self.receive(delivery, &mut work);
                 }
@@ -139,6 +155,34 @@ impl AnswerDesk {
         {
             tracing::debug!(%error, "the reader of answers was not closed; answers that it has not finished come again at the next start");
         }
+    }
+
+    fn take(&mut self, input: DeskInput, work: &mut Work) {
+        match input {
+            DeskInput::Question(question) => self.admit(question, work),
+            DeskInput::Answer(answer) => self.put(answer, work),
+        }
+    }
+
+    /// Puts a plugin's answer on its reply channel, from which it comes back like an app's.
+    fn put(&self, own: OwnAnswer, work: &mut Work) {
+        let poster = self.poster.clone();
+        work.push(without_outcome(async move {
+            let OwnAnswer {
+                channel,
+                answer: PluginAnswer { plugin, message },
+                part,
+            } = own;
+            let layer = &*poster.parts.layer;
+            if let Err(error) = outcome::put(layer, &channel, &message, &poster.stop).await {
+                tracing::warn!(
+                    plugin,
+                    "a plugin's answer to an event is lost, because {}; the event is acknowledged without one",
+                    error.why()
+                );
+            }
+            part.mark_safe();
+        }));
     }
 
     /// Takes in a question: writes its addresses, and makes room for it where there are too many.

@@ -1,6 +1,8 @@
 //! Answers of plugins: translating a verdict, and refusing one that breaks a rule.
 
-use djangobot_event::{CleanText, Edit, NewValue};
+use std::time::Duration;
+
+use djangobot_event::{CleanText, Edit, Event, NewValue};
 
 use crate::runtime::abi::v1::bindings::djangobot::plugin::types;
 use crate::runtime::guest::{self, Guest};
@@ -11,6 +13,8 @@ use crate::verdict::{self, Failure};
 const MAX_REASON: usize = 1024;
 /// The largest number of events that may replace one.
 const MAX_REPLACEMENTS: usize = 64;
+/// The longest pause after which an event is tried again.
+const MAX_DEFERRAL: Duration = Duration::from_secs(60);
 /// The cost of an edit in addition to its texts, in bytes of output: a million empty edits are not a small answer.
 const EDIT_COST: usize = 32;
 
@@ -28,6 +32,23 @@ pub(crate) fn verdict(
         return Err(Failure::Answer("there was no call to answer".into()));
     };
     match answer {
+        types::Verdict::Answer(_) if !call.is_answerable => Err(Failure::Answer(
+            "it answered an event that takes no answer: only a slash command, a click, a shortcut or a dialog does (event.is-answerable)".into(),
+        )),
+        types::Verdict::Answer(text) => {
+            let taken = call.take_output(text.len(), limit);
+            let answer = taken.and_then(|()| Event::parse(text).map_err(|error| format!("the answer is not a JSON object: {error}")));
+            answer
+                .map(verdict::Verdict::Answer)
+                .map_err(|why| Failure::Answer(why.into()))
+        }
+        types::Verdict::Defer(_) if !owner.manifest.defers => Err(Failure::Answer(
+            "it deferred an event, and its manifest does not say `defers = true`".into(),
+        )),
+        types::Verdict::Defer(ms) => {
+            let pause = Duration::from_millis(u64::from(ms)).min(MAX_DEFERRAL);
+            Ok(verdict::Verdict::Defer(pause))
+        }
         types::Verdict::Keep => Ok(verdict::Verdict::Keep),
         types::Verdict::Drop(reason) => {
             let reason = CleanText::within(&reason, MAX_REASON);
@@ -79,6 +100,10 @@ fn edit_of(edit: types::Edit) -> (Edit, usize) {
                 types::Value::Null => (NewValue::Null, 0),
                 types::Value::Boolean(value) => (NewValue::Bool(value), 0),
                 types::Value::Integer(value) => (NewValue::Int(value), 0),
+                types::Value::BigInteger(digits) => {
+                    let bytes = digits.len();
+                    (NewValue::Json(digits.into_bytes()), bytes)
+                }
                 types::Value::Number(value) => (NewValue::Float(value), 0),
                 types::Value::Text(text) => {
                     let bytes = text.len();

@@ -6,10 +6,28 @@ use crate::grant::Capability;
 use crate::runtime::abi::v1::bindings::djangobot::plugin as wit;
 use crate::runtime::abi::v1::ungranted;
 use crate::runtime::guest::{self, Guest};
+use crate::services::store::StoreWrite;
 use crate::services::{http, store};
 
 /// The cost of a request's header in addition to its texts, in bytes.
 const HEADER_COST: usize = 64;
+/// The cost of a key of the store in addition to its texts, in bytes: looking it up takes some microseconds.
+const ITEM_COST: usize = 1_024;
+
+impl From<wit::store::Item> for StoreWrite {
+    fn from(item: wit::store::Item) -> Self {
+        Self {
+            key: item.key,
+            value: item.value,
+            ttl_ms: item.ttl_ms,
+        }
+    }
+}
+
+/// The bytes of a write, as they are charged.
+fn size_of(write: &StoreWrite) -> usize {
+    ITEM_COST + write.key.len() + write.value.as_ref().map_or(0, Vec::len)
+}
 
 impl From<store::StoreError> for wit::store::StoreError {
     fn from(error: store::StoreError) -> Self {
@@ -57,6 +75,63 @@ impl wit::store::Host for Guest {
             self.charge_bytes(value.len())?;
         }
         Ok(found)
+    }
+
+    async fn get_many(
+        &mut self,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<Option<Vec<u8>>>, wit::store::StoreError>> {
+        self.many("asked for", "keys", keys.len())?;
+        let bytes = keys.iter().map(|key| key.len() + ITEM_COST).sum();
+        let found = self
+            .in_store(bytes, move |store| store.get_many(&keys))
+            .await?;
+        if let Ok(found) = &found {
+            self.charge_bytes(found.iter().flatten().map(Vec::len).sum())?;
+        }
+        Ok(found)
+    }
+
+    async fn keys(
+        &mut self,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Vec<String>, wit::store::StoreError>> {
+        let bytes = prefix.len() + after.as_ref().map_or(0, String::len);
+        let found = self
+            .in_store(bytes, move |store| {
+                store.keys(&prefix, after.as_deref(), limit)
+            })
+            .await?;
+        if let Ok(found) = &found {
+            self.charge_bytes(found.iter().map(|key| key.len() + ITEM_COST).sum())?;
+        }
+        Ok(found)
+    }
+
+    async fn set_many(
+        &mut self,
+        items: Vec<wit::store::Item>,
+    ) -> wasmtime::Result<Result<(), wit::store::StoreError>> {
+        self.many("set", "keys", items.len())?;
+        let writes: Vec<_> = items.into_iter().map(StoreWrite::from).collect();
+        let bytes = writes.iter().map(size_of).sum();
+        self.in_store(bytes, move |store| store.set_many(&writes))
+            .await
+    }
+
+    async fn compare_and_set(
+        &mut self,
+        expected: Option<Vec<u8>>,
+        item: wit::store::Item,
+    ) -> wasmtime::Result<Result<bool, wit::store::StoreError>> {
+        let write = StoreWrite::from(item);
+        let bytes = size_of(&write) + expected.as_ref().map_or(0, Vec::len);
+        self.in_store(bytes, move |store| {
+            store.compare_and_set(expected.as_deref(), &write)
+        })
+        .await
     }
 
     async fn set(
