@@ -115,6 +115,12 @@ impl PluginHost {
         self.pipeline().needs_roster(direction, event)
     }
 
+    /// The event of the next timer that is due. A timer that was due several times since the last call, since the machine
+    /// slept or nobody asked, gives one event. Cancel safe.
+    pub async fn next_timer(&self) -> PluginEvent {
+        self.state.timers.next(|| self.entries().clone()).await
+    }
+
     /// The status of each plugin, in the order of the config.
     pub fn statuses(&self) -> Vec<Status> {
         self.entries().iter().map(Status::of).collect()

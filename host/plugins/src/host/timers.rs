@@ -7,14 +7,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use djangobot_event::Event;
 use djangobot_event::lock::lock;
 
-use crate::host::PluginHost;
+use crate::entry::PluginEntry;
 use crate::plugin_event::{HostKind, PluginEvent};
 
 /// The longest wait between two looks at the clock and at the plugins: a machine that slept, or whose clock was set, is
 /// noticed then, and so is a new plugin.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The state of the timers, between two calls of [`PluginHost::next_timer`].
+/// The state of the timers, between two calls of [`Timers::next`].
 pub(super) struct Timers {
     state: Mutex<TimersState>,
 }
@@ -37,18 +37,18 @@ impl Timers {
     }
 }
 
-impl PluginHost {
+impl Timers {
     /// The event of the next timer that is due. A timer that was due several times since the last call, since the
     /// machine slept or nobody asked, gives one event. Cancel safe.
-    pub async fn next_timer(&self) -> PluginEvent {
+    pub(super) async fn next(&self, entries: impl Fn() -> Vec<PluginEntry>) -> PluginEvent {
         loop {
             let wait = {
-                let mut state = lock(&self.state.timers.state);
+                let mut state = lock(&self.state);
                 if let Some(event) = state.due.pop_front() {
                     return event;
                 }
                 let now = now_ms();
-                let next = self.look(&mut state, now);
+                let next = state.look(&entries(), now);
                 if !state.due.is_empty() {
                     continue;
                 }
@@ -59,13 +59,15 @@ impl PluginHost {
             tokio::time::sleep(wait).await;
         }
     }
+}
 
+impl TimersState {
     /// Makes the events of all timers that came due up to `now`, and returns the next moment after it.
-    fn look(&self, state: &mut TimersState, now: u64) -> Option<u64> {
+    fn look(&mut self, entries: &[PluginEntry], now: u64) -> Option<u64> {
         // A clock that was set back gives no moment a second time.
-        let (from, now) = (state.done_ms, now.max(state.done_ms));
+        let (from, now) = (self.done_ms, now.max(self.done_ms));
         let mut next = None;
-        for entry in self.entries().iter() {
+        for entry in entries {
             let Some(plugin) = &entry.serving else {
                 continue;
             };
@@ -74,13 +76,13 @@ impl PluginHost {
                     continue;
                 };
                 if due <= now {
-                    state.due.extend(event(&entry.name, &timer.name, due));
+                    self.due.extend(event(&entry.name, &timer.name, due));
                 }
                 let after = timer.next_after(now);
                 next = next.into_iter().chain(after).min();
             }
         }
-        state.done_ms = now;
+        self.done_ms = now;
         next
     }
 }
