@@ -3,9 +3,10 @@
 use crate::markdown::{Block, blocks, documents};
 
 /// The languages of which some test reads the blocks; `text` is for people alone.
-const LANGUAGES: [&str; 10] = [
+const LANGUAGES: [&str; 11] = [
     "dockerfile",
     "ini",
+    "javascript",
     "json",
     "python",
     "rust",

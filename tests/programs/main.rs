@@ -49,6 +49,7 @@ mod projects;
 mod refusals;
 mod release;
 mod retries;
+mod scripts;
 mod sending;
 mod sessions;
 mod state;

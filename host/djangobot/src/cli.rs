@@ -14,8 +14,8 @@ use crate::address::ListenAddress;
 use crate::config::values::Transport;
 
 pub(crate) use self::plugin::{
-    AddArgs, BuildArgs, ConsentArgs, InfoArgs, ListArgs, NameArgs, NewArgs, PluginCommand,
-    RemoveArgs, TestArgs, UpdateArgs,
+    AddArgs, BuildArgs, ConsentArgs, EngineCommand, InfoArgs, ListArgs, NameArgs, NewArgs,
+    NewLanguage, PluginCommand, RemoveArgs, TestArgs, UpdateArgs,
 };
 pub(crate) use args::{FilesArgs, HostArgs, LogArgs, ProjectArgs, SlackArgs, TargetArgs};
 

@@ -73,10 +73,12 @@ impl DevPlugins {
                 Artifact::read(&bytes).map_err(|error| error.to_string())?
             }
             Source::Folder(path) => {
-                tracing::info!(
-                    "building the plugin in {}; the first build takes minutes (--log debug shows each step)",
-                    path.display()
-                );
+                if !recipe::is_script(path) {
+                    tracing::info!(
+                        "building the plugin in {}; the first build takes minutes (--log debug shows each step)",
+                        path.display()
+                    );
+                }
                 let progress = Progress::of(format!("building the plugin in {}", path.display()));
                 let show = |line: &str| {
                     tracing::debug!(folder = %path.display(), "{line}");
@@ -98,7 +100,7 @@ impl DevPlugins {
         // The author runs the plugin on their own machine, and would grant everything anyway.
         config.grants = artifact.manifest.asked();
         let digest = components
-            .put(&artifact.component)
+            .put_artifact(&artifact)
             .map_err(|error| error.to_string())?;
         set::wanted(&config, &artifact.component, components.path(&digest))
     }
@@ -120,7 +122,7 @@ impl DevPlugins {
         for dev in &self.sources {
             match &dev.source {
                 Source::File(path) => files.push(path.clone()),
-                Source::Folder(path) => gather(path, &mut files),
+                Source::Folder(path) => gather(path, recipe::is_script(path), &mut files),
                 Source::Https(_) | Source::Shipped(_) => {}
             }
         }
@@ -151,10 +153,16 @@ fn name_of(source: &Source) -> String {
     }
 }
 
-fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Collects the files below a folder. With `with_folders`, the folders are watched too, so that a new file is noticed: a
+/// script may import a file that is not there yet. A compiler makes files in the folder itself, which would start the
+/// next build.
+fn gather(folder: &Path, with_folders: bool, files: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return;
     };
+    if with_folders {
+        files.push(folder.to_owned());
+    }
     for entry in entries.flatten() {
         if files.len() >= MAX_FILES {
             return;
@@ -162,7 +170,7 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let is_output = OUTPUTS.iter().any(|output| entry.file_name() == *output);
         match is_folder {
-            true if !is_output => gather(&entry.path(), files),
+            true if !is_output => gather(&entry.path(), with_folders, files),
             true => {}
             false => files.push(entry.path()),
         }

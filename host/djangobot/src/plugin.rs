@@ -5,6 +5,7 @@ mod add;
 mod build;
 mod consent;
 mod edit;
+mod engine;
 mod error;
 mod host;
 mod host_files;
@@ -32,6 +33,7 @@ pub(crate) async fn plugin(command: PluginCommand, terminal: Terminal) -> Result
         PluginCommand::Build(args) => build::build(args, &terminal).await,
         PluginCommand::New(args) => scaffold::new(&args),
         PluginCommand::Test(args) => test::test(args, &terminal).await,
+        PluginCommand::Engine(command) => engine::engine(command, &terminal).await,
     }
 }
 

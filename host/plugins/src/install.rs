@@ -6,5 +6,6 @@ pub mod components;
 pub mod config_file;
 pub mod lock;
 pub mod recipe;
+pub mod script;
 pub mod shipped;
 pub mod source;

@@ -40,6 +40,7 @@ pub use install::component::Artifact;
 pub use install::components::Components;
 pub use install::config_file::ConfigFile;
 pub use install::lock::{Lock, LockEntry};
+pub use install::script::{Script, ScriptLanguage};
 pub use install::source::Source;
 pub use manifest::Manifest;
 pub use plugin_event::{

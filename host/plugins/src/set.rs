@@ -1,16 +1,17 @@
 //! The set of plugins that the operator configured: each `[[plugin]]` of the config with the component that the lock
 //! pins.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::config::PluginConfig;
 use crate::digest::Digest;
 use crate::host::ResolveError;
 use crate::install::builds::Builds;
-use crate::install::component::Artifact;
+use crate::install::component::{Artifact, PinnedScript};
 use crate::install::components::{Components, ComponentsError};
 use crate::install::lock::{Lock, LockEntry, LockError};
-use crate::install::recipe::{self, Installs, RecipeError};
+use crate::install::recipe::{self, Installs, RecipeError, engines};
 use crate::install::source::{Downloader, Source, read_file};
 use crate::progress::Progress;
 use crate::runtime::compile;
@@ -65,6 +66,7 @@ pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsErr
         .iter()
         .map(|locked| builds.pinned(locked, components).sha256);
     kept.extend(built);
+    kept.extend(engines_of(components, &kept));
     let cache = components.cache();
     compile::tidy(&cache, &kept).map_err(|reason| ComponentsError::Disk {
         what: "tidied up",
@@ -72,6 +74,13 @@ pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsErr
         reason,
     })?;
     components.keep_only(&kept)
+}
+
+/// The engines that script plugins among `kept` are pinned with.
+fn engines_of(components: &Components, kept: &BTreeSet<Digest>) -> Vec<Digest> {
+    let files = kept.iter().filter_map(|digest| components.get(digest).ok());
+    let scripts = files.filter_map(|bytes| Artifact::read(&bytes).ok()?.script);
+    scripts.filter_map(|script| script.engine).collect()
 }
 
 /// One plugin of the set. The error is a clause with the cure.
@@ -148,7 +157,10 @@ async fn component(
     places: &PluginFolders<'_>,
 ) -> Result<(Vec<u8>, Digest), String> {
     match places.components.get(&locked.sha256) {
-        Ok(component) => return Ok((component, locked.sha256)),
+        Ok(component) => {
+            ensure_engine(&component, locked, places).await?;
+            return Ok((component, locked.sha256));
+        }
         Err(ComponentsError::Missing { .. } | ComponentsError::Changed { .. }) => {}
         Err(error) => return Err(error.to_string()),
     }
@@ -168,7 +180,7 @@ async fn component(
         ));
     }
     // The note about a build is written after the component: a note without its component would only be in the way.
-    let kept = places.components.put(&artifact.component).and_then(|_| {
+    let kept = places.components.put_artifact(&artifact).and_then(|_| {
         match (is_pinned, artifact.sources) {
             (false, Some(sources)) => {
                 let turn = places.components.turn()?;
@@ -181,8 +193,34 @@ async fn component(
     Ok((artifact.component, artifact.digest))
 }
 
+/// Sees to it that the engine of a script plugin is in the state folder.
+async fn ensure_engine(
+    component: &[u8],
+    locked: &LockEntry,
+    places: &PluginFolders<'_>,
+) -> Result<(), String> {
+    let script = Artifact::read(component)
+        .ok()
+        .and_then(|artifact| artifact.script);
+    let Some(PinnedScript {
+        script,
+        engine: Some(engine),
+        ..
+    }) = script
+    else {
+        return Ok(());
+    };
+    let ensured = engines::ensure(places.components, script.language, &engine).await;
+    ensured.map_err(|error| {
+        format!(
+            "{error}; `djangobot plugin update {}` pins it with the engine of this machine",
+            locked.name
+        )
+    })
+}
+
 /// Reads the component from its source again. A build runs the code of whoever wrote the plugin, so only plugins that
-/// ship are built without being asked: their code is djangobot's own.
+/// ship are built without being asked: their code is djangobot's own. A script is only read, and runs in the sandbox.
 async fn again(locked: &LockEntry, places: &PluginFolders<'_>) -> Result<Artifact, String> {
     let name = &locked.name;
     let source: Source = locked.source.parse().map_err(|error| format!("{error}"))?;
@@ -196,6 +234,10 @@ async fn again(locked: &LockEntry, places: &PluginFolders<'_>) -> Result<Artifac
             .get(&url, Some(locked.sha256), &mut |_, _| {})
             .await
             .map_err(|error| error.to_string())?,
+        (Source::Folder(path), _) if recipe::is_script(&path) => {
+            let built = recipe::build(&path, Installs::Refused, &|_| {}).await;
+            return built.map_err(|error| error.to_string());
+        }
         (Source::Folder(path), Source::Shipped(_)) => {
             let what = format!("building {name} in {}", path.display());
             tracing::info!(
@@ -220,8 +262,10 @@ async fn again(locked: &LockEntry, places: &PluginFolders<'_>) -> Result<Artifac
         // `located` gives a shipped plugin's file or folder, or fails.
         (Source::Shipped(_), _) => return Err(format!("{source} was not found on this machine")),
     };
-    // A core module was made a component before it was pinned.
-    Artifact::read(&bytes).map_err(|error| error.to_string())
+    // A core module was made a component before it was pinned, and a script was pinned with its engine.
+    let artifact = Artifact::read(&bytes).map_err(|error| error.to_string())?;
+    let pinned = engines::pin(artifact, Installs::Refused, &|_| {}).await;
+    pinned.map_err(|error| error.to_string())
 }
 
 /// Joins a plugin's config with the component in the file `path`, whose bytes are `component`.
@@ -234,6 +278,16 @@ pub fn wanted(
     path: std::path::PathBuf,
 ) -> Result<PluginSpec, String> {
     let artifact = Artifact::read_again(component).map_err(|error| error.to_string())?;
+    let script = artifact.script;
+    if script
+        .as_ref()
+        .is_some_and(|script| script.engine.is_none())
+    {
+        return Err(
+            "its file names no engine, because it was built for others and not installed here"
+                .into(),
+        );
+    }
     Ok(PluginSpec {
         config: config.clone(),
         digest: Digest::of(component),
@@ -244,7 +298,11 @@ pub fn wanted(
             .wasi
             .iter()
             .any(|name| name.starts_with("wasi:io/poll@")),
-        uses_roster: artifact.imports.contains("roster"),
+        uses_roster: artifact.imports.contains("roster")
+            || script
+                .as_ref()
+                .is_some_and(|script| script.script.mentions_roster()),
+        script,
         manifest: artifact.manifest,
         note: None,
         before: None,

@@ -1,4 +1,5 @@
-//! The plugins that ship: checks and tests them natively, and builds them with `djangobot plugin build`, as users do.
+//! The plugins that ship, and the engines of scripts: checks and tests the plugins natively, and builds all of them by
+//! the commands that users have.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -23,7 +24,7 @@ fn plugins() -> Result<Vec<PathBuf>, StepError> {
     Ok(plugins)
 }
 
-/// Builds each plugin into a component, `target/guests/NAME.wasm`.
+/// Builds each plugin into a component, `target/guests/NAME.wasm`, and the engine, `target/guests/javascript.wasm`.
 pub(crate) fn build() -> Result<(), StepError> {
     let programs = programs();
     let folder = programs.with_file_name("guests");
@@ -45,7 +46,12 @@ pub(crate) fn build() -> Result<(), StepError> {
             .arg(folder.join(format!("{name}.wasm")));
         shown(&format!("build the plugin {name}"), &mut command)?;
     }
-    Ok(())
+    // Tests load scripts, and must not each wait for this.
+    let mut command = Command::new(programs.join("djangobot"));
+    command
+        .args(["plugin", "engine", "build", "--yes", "-o"])
+        .arg(folder.join("javascript.wasm"));
+    shown("build the engine for plugins in JavaScript", &mut command)
 }
 
 /// Checks their format and lints.
@@ -61,6 +67,11 @@ pub(crate) fn check() -> Result<(), StepError> {
             &["--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
     )?;
+    let mut engine = cargo(&["fmt", "--check"]);
+    engine
+        .arg("--manifest-path")
+        .arg(workspace().join("plugin-sdk/javascript/engine/Cargo.toml"));
+    shown("format of the engine", &mut engine)?;
     // The benchmark's guest is built as users build plugins, which must not change its lock file in version control.
     let mut lock = cargo(&["metadata", "--locked", "--format-version", "1"]);
     lock.arg("--manifest-path")

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use djangobot_plugins::{Capability, Digest};
 
 use crate::cli::args::FilesArgs;
@@ -26,10 +26,34 @@ pub(crate) enum PluginCommand {
     Update(UpdateArgs),
     /// Build a plugin's folder, with its plugin.toml inside, into one file that `add` takes.
     Build(BuildArgs),
-    /// Create the folder of a new plugin in Rust.
+    /// Create the folder of a new plugin.
     New(NewArgs),
     /// Run events through a plugin, and show what it changes.
     Test(TestArgs),
+    /// Build or add the engine of a script language, which all plugins in that language run on.
+    #[command(subcommand)]
+    Engine(EngineCommand),
+}
+
+/// The commands of `plugin engine`.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum EngineCommand {
+    /// Add an engine from its file, next to this program. In a clone none has to be added: there it is built when a
+    /// script is loaded for the first time.
+    Add {
+        /// Take the engine in this file, which comes with a release of djangobot.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Build the engine for JavaScript from the clone that this program lies in, into a file that `add` takes.
+    Build {
+        /// Write the engine to this file [default: javascript.wasm].
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Install missing build tools without asking.
+        #[arg(short, long)]
+        yes: bool,
+    },
 }
 
 /// Consent that is given on the command line, so that nobody is asked.
@@ -159,9 +183,22 @@ pub(crate) struct NewArgs {
     /// Create this folder; its name becomes the plugin's name.
     #[arg(value_name = "NAME")]
     pub(crate) path: PathBuf,
+    /// Write it in this language.
+    #[arg(long, value_name = "LANGUAGE", value_enum, default_value_t = NewLanguage::Rust)]
+    pub(crate) lang: NewLanguage,
     /// Use the Rust SDK in this folder [default: the one that came with this djangobot, else its repository].
     #[arg(long, value_name = "PATH")]
     pub(crate) sdk: Option<PathBuf>,
+}
+
+/// A language of `new`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NewLanguage {
+    /// Rust: a folder that cargo builds into a component.
+    Rust,
+    /// JavaScript: a script that nothing has to build.
+    #[value(alias = "javascript")]
+    Js,
 }
 
 /// The arguments of `test`.
@@ -170,9 +207,10 @@ pub(crate) struct TestArgs {
     /// Test this plugin: one of the config, a plugin's folder, or its component.
     #[arg(value_name = "PLUGIN")]
     pub(crate) plugin: String,
-    /// Read events from this file: one event in JSON, an array of events, or one event a line.
+    /// Read events from this file: one event in JSON, an array of events, or one event a line [default: run the tests in
+    /// the folder `tests` of the plugin's folder].
     #[arg(value_name = "FILE.json")]
-    pub(crate) events: PathBuf,
+    pub(crate) events: Option<PathBuf>,
     /// Treat the events as messages that an app puts on slack.send.
     #[arg(long)]
     pub(crate) outbound: bool,

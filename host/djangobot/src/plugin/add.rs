@@ -97,6 +97,10 @@ pub(super) async fn agree_to_build(
 ) -> Result<(), PluginError> {
     let manifest = manifest_of(folder, terminal)?;
     print(&description(&manifest))?;
+    // A script is only read: its code runs in the sandbox alone.
+    if recipe::is_script(folder) {
+        return Ok(());
+    }
     consent::to_build(folder, &manifest, consent).await
 }
 
@@ -137,7 +141,7 @@ fn write(
     let mut lock = files.read_lock()?;
     files
         .components
-        .put(&artifact.component)
+        .put_artifact(artifact)
         .map_err(PluginError::below)?;
     lock.set(LockEntry {
         name: name.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use djangobot_plugins::Digest;
 use djangobot_plugins::install::recipe;
 use djangobot_plugins::manifest::MANIFEST_FILE;
 use indicatif::HumanBytes;
@@ -30,7 +31,8 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
     let output = args
         .output
         .unwrap_or_else(|| PathBuf::from(format!("{}.wasm", artifact.manifest.name)));
-    std::fs::write(&output, &artifact.component).map_err(|reason| PluginError::Unwritten {
+    let file = artifact.published();
+    std::fs::write(&output, &file).map_err(|reason| PluginError::Unwritten {
         path: output.clone(),
         reason,
     })?;
@@ -38,8 +40,8 @@ pub(super) async fn build(args: BuildArgs, terminal: &Terminal) -> Result<(), Fa
         "{}{}: {}, sha256 {}\n",
         description(&artifact.manifest),
         output.display(),
-        HumanBytes(artifact.component.len() as u64),
-        artifact.digest
+        HumanBytes(file.len() as u64),
+        Digest::of(&file)
     ))?;
     Ok(())
 }

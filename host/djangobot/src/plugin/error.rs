@@ -103,6 +103,27 @@ pub(super) enum PluginError {
         position: String,
         reason: String,
     },
+    #[error("{}: {position}: {reason}", path.display())]
+    #[diagnostic(help(
+        "a test is a JSON object with the event `before`, and with `after`, `dropped` or `error`; it may have `name`, `config`, \
+         `outbound`, `users`, `conversations`, `emits` and `sends`"
+    ))]
+    NoFixture {
+        path: PathBuf,
+        position: String,
+        reason: String,
+    },
+    #[error("there are no tests in {}", .0.display())]
+    #[diagnostic(help(
+        "write a JSON file with the event `before` and the event `after` there, or name a file with events: djangobot plugin \
+         test PLUGIN FILE.json"
+    ))]
+    NoFixtures(PathBuf),
+    #[error("{0} is not a plugin's folder, and so has no tests beside it")]
+    #[diagnostic(help("name a file with events: djangobot plugin test {0} FILE.json"))]
+    NoFolder(String),
+    #[error("{0} of {1} tests failed")]
+    FailedTests(usize, usize),
     #[error("--plugin-config is not JSON: {0}")]
     NoConfig(String),
     #[error("{0} is not loaded: {1}")]

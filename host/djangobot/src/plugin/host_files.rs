@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use djangobot_plugins::install::components::ChangeGuard;
-use djangobot_plugins::install::recipe::{self, Installs};
+use djangobot_plugins::install::recipe::{self, Installs, engines};
 use djangobot_plugins::services::store::{Store, StoreError};
 use djangobot_plugins::{
     Artifact, Builds, Components, ConfigFile, Digest, Lock, LockEntry, PluginConfig, Source,
@@ -160,7 +160,7 @@ impl HostFiles {
             return Ok(false);
         }
         self.components
-            .put(&artifact.component)
+            .put_artifact(artifact)
             .and_then(|digest| match pinned.sources {
                 Some(sources) if digest != pinned.sha256 => {
                     Builds::remember(&self.components, &turn, sources, digest)
@@ -189,7 +189,12 @@ impl HostFiles {
     ) -> Result<Artifact, PluginError> {
         let artifact = match source.located(self.home()).map_err(PluginError::below)? {
             Source::Folder(folder) => build_folder(&folder, installs, terminal).await?,
-            found => self.fetch(&found, promised, terminal).await?,
+            found => {
+                let artifact = self.fetch(&found, promised, terminal).await?;
+                engines::pin(artifact, may_install(installs), &|_| {})
+                    .await
+                    .map_err(PluginError::below)?
+            }
         };
         check_schema(&artifact).await?;
         Ok(artifact)
@@ -214,6 +219,13 @@ impl HostFiles {
     }
 }
 
+fn may_install(installs: bool) -> Installs {
+    match installs {
+        true => Installs::Allowed,
+        false => Installs::Refused,
+    }
+}
+
 /// Builds a plugin's folder, and shows the progress. Missing build tools are installed if `installs` is set or a person
 /// agrees.
 pub(super) async fn build_folder(
@@ -226,11 +238,13 @@ pub(super) async fn build_folder(
         consent::to_install(&what, installs).await?;
         allowed = Installs::Allowed;
     }
-    // Without a terminal there is no progress bar, and this line is all that shows for minutes.
-    tracing::info!(
-        "building the plugin in {}; the first build takes minutes, because the plugin's dependencies are built too",
-        folder.display()
-    );
+    if !recipe::is_script(folder) {
+        // Without a terminal there is no progress bar, and this line is all that shows for minutes.
+        tracing::info!(
+            "building the plugin in {}; the first build takes minutes, because the plugin's dependencies are built too",
+            folder.display()
+        );
+    }
     let work = terminal.work("building the plugin");
     let built = recipe::build(folder, allowed, &|step| work.say(&line(step))).await;
     built.map_err(|error| PluginError::recipe(error, terminal))

@@ -75,6 +75,12 @@ fn of_component(files: &HostFiles, locked: &LockEntry) -> String {
                     &format!("{}: {why}", unasked.join(", ")),
                 );
             }
+            if let Some(pinned) = &artifact.script
+                && let Some(engine) = &pinned.engine
+            {
+                let language = pinned.script.language.title();
+                say(&mut text, "engine", &format!("{language}, sha256 {engine}"));
+            }
             text
         }
         Err(error) => {

@@ -1,11 +1,11 @@
-//! `djangobot plugin new`: makes the folder of a small working plugin in Rust, with a test.
+//! `djangobot plugin new`: makes the folder of a small working plugin, with a test.
 
 use std::path::{Path, PathBuf};
 
 use djangobot_plugins::install::shipped;
 use djangobot_plugins::{Source, manifest};
 
-use crate::cli::NewArgs;
+use crate::cli::{NewArgs, NewLanguage};
 use crate::failure::Failure;
 use crate::plugin::error::PluginError;
 use crate::plugin::shown::print;
@@ -13,12 +13,24 @@ use crate::plugin::shown::print;
 /// The SDK's folder in a checkout of this workspace.
 const SDK: &str = "plugin-sdk/rust";
 
-const FILES: &[(&str, &str)] = &[
+/// A file of a new plugin: its path in the folder, and its text.
+type Template = (&'static str, &'static str);
+
+const RUST: &[Template] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("plugin.toml", include_str!("template/plugin.toml.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
     ("README.md", include_str!("template/README.md.in")),
     (".gitignore", "/target\n/*.wasm\n"),
+];
+
+const JAVASCRIPT: &[Template] = &[
+    ("plugin.js", include_str!("template/plugin.js.in")),
+    ("plugin.toml", include_str!("template/plugin.toml.in")),
+    (
+        "tests/messages.json",
+        include_str!("template/messages.json.in"),
+    ),
 ];
 
 /// Makes the folder and its files.
@@ -34,23 +46,19 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
     if folder.exists() {
         return Err(PluginError::Exists(folder.clone()).into());
     }
-    let sdk = match &args.sdk {
-        Some(path) if is_sdk(path) => Some(path.clone()),
-        Some(path) => return Err(PluginError::NoSdk(path.clone()).into()),
-        None => nearby_sdk(),
+    let files = match args.lang {
+        NewLanguage::Rust => RUST,
+        NewLanguage::Js => JAVASCRIPT,
     };
-    write(&folder.join("src"), None)?;
-    let dependency = match sdk {
-        // Relative to the new folder, so that both can be moved together.
-        Some(sdk) => match Source::Folder(sdk).written_from(folder) {
-            Source::Folder(path) => format!("path = {:?}", path.display().to_string()),
-            _ => String::new(),
-        },
-        None => format!("git = {:?}", env!("CARGO_PKG_REPOSITORY")),
+    let dependency = match args.lang {
+        NewLanguage::Rust => dependency(folder, args.sdk.as_deref())?,
+        NewLanguage::Js => String::new(),
     };
-    for (file, text) in FILES {
+    for (file, text) in files {
+        let path = folder.join(file);
+        write(path.parent().unwrap_or(folder), None)?;
         let text = text.replace("{name}", &name).replace("{sdk}", &dependency);
-        write(&folder.join(file), Some(&text))?;
+        write(&path, Some(&text))?;
     }
     let shown = folder.display();
     // A bare name of a plugin that ships would mean that plugin.
@@ -58,12 +66,35 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failure> {
         true => format!("./{shown}"),
         false => shown.to_string(),
     };
+    let (code, test) = match args.lang {
+        NewLanguage::Rust => ("src/lib.rs", format!("cd {shown} && cargo test")),
+        NewLanguage::Js => ("plugin.js", format!("djangobot plugin test {path}")),
+    };
     print(&format!(
-        "Made {shown}. Its code is {shown}/src/lib.rs; its events and capabilities are in {shown}/plugin.toml.\n\
-         Test it:  cd {shown} && cargo test\n\
+        "Made {shown}. Its code is {shown}/{code}; its events and capabilities are in {shown}/plugin.toml.\n\
+         Test it:  {test}\n\
          Add it:   djangobot plugin add {path}\n"
     ))?;
     Ok(())
+}
+
+/// The line of Cargo.toml that names the SDK, for a plugin in `folder`.
+fn dependency(folder: &Path, given: Option<&Path>) -> Result<String, PluginError> {
+    let sdk = match given {
+        Some(path) if is_sdk(path) => Some(path.to_owned()),
+        Some(path) => return Err(PluginError::NoSdk(path.to_owned())),
+        None => nearby_sdk(),
+    };
+    // The folder has to exist for its path to be known.
+    write(folder, None)?;
+    Ok(match sdk {
+        // Relative to the new folder, so that both can be moved together.
+        Some(sdk) => match Source::Folder(sdk).written_from(folder) {
+            Source::Folder(path) => format!("path = {:?}", path.display().to_string()),
+            _ => String::new(),
+        },
+        None => format!("git = {:?}", env!("CARGO_PKG_REPOSITORY")),
+    })
 }
 
 /// Writes a file, or without a text makes a folder.

@@ -1,8 +1,10 @@
 //! `djangobot plugin test`: runs events of a file through a plugin and shows the changes, without Slack, a layer, or an
-//! effect on anything outside.
+//! effect on anything outside. Without a file, it runs the tests beside the plugin.
+
+mod fixtures;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use djangobot_event::Event;
@@ -10,8 +12,8 @@ use djangobot_plugins::services::http::Fetcher;
 use djangobot_plugins::services::secrets::Secrets;
 use djangobot_plugins::services::store::Store;
 use djangobot_plugins::{
-    Compiler, Components, Direction, Engine, OnError, Parts, PluginConfig, PluginEvent, PluginHost,
-    PluginOutput, Source, State, own_program, set,
+    Artifact, Compiler, Components, Direction, Engine, OnError, Parts, PluginConfig, PluginEvent,
+    PluginHost, PluginOutput, Source, State, own_program, set,
 };
 use serde_json::{Value, json};
 use similar::TextDiff;
@@ -35,9 +37,16 @@ const CONTEXT: usize = 2;
 /// The plugin can't be loaded, or fails on an event.
 pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Failure> {
     let files = HostFiles::open(&args.files, terminal)?;
-    let events = events(&args.events)?;
-    let scratch = tempfile::tempdir().map_err(PluginError::below)?;
-    let host = load(&args, &files, terminal, scratch.path()).await?;
+    let Some(path) = &args.events else {
+        return run_fixtures(&args, &files, terminal).await;
+    };
+    let events = events(path)?;
+    let subject = Subject::of(&args, &files, terminal).await?;
+    let team = Team::new();
+    if let Some(roster) = files.roster() {
+        team.roster().restore(&roster).map_err(PluginError::below)?;
+    }
+    let host = subject.load(&files, &subject.config, team).await?;
     let direction = match args.outbound {
         true => Direction::Outbound,
         false => Direction::Inbound,
@@ -45,17 +54,9 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
     let mut results = Vec::with_capacity(events.len());
     let mut failed = 0;
     for (n, event) in events.into_iter().enumerate() {
-        let kind = match direction {
-            Direction::Inbound => event.text("/type").map(Into::into),
-            Direction::Outbound => Some(
-                event
-                    .text("/method")
-                    .map_or_else(|| DEFAULT_METHOD.to_owned(), Into::into),
-            ),
-        };
-        let Some(kind) = kind else {
+        let Some(kind) = kind_of(&event, direction) else {
             return Err(PluginError::NoEvent {
-                path: args.events,
+                path: path.clone(),
                 position: format!("event {}", n + 1),
                 reason: "it has no \"type\"".into(),
             }
@@ -96,76 +97,158 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
     }
 }
 
-/// Makes a host with this plugin alone. It is granted all that it asks for, its store is empty and not kept, and its
-/// roster is the one of the last run.
-async fn load(
+/// Runs the tests in the plugin's folder, and prints what each came to.
+async fn run_fixtures(
     args: &TestArgs,
     files: &HostFiles,
     terminal: &Terminal,
-    scratch: &Path,
-) -> Result<PluginHost, Failure> {
+) -> Result<(), Failure> {
+    let folder = match source_of(args, files)?.0.located(files.home()) {
+        Ok(Source::Folder(folder)) => folder,
+        Ok(_) => return Err(PluginError::NoFolder(args.plugin.clone()).into()),
+        Err(error) => return Err(PluginError::below(error).into()),
+    };
+    let fixtures = fixtures::read(&folder)?;
+    let subject = Subject::of(args, files, terminal).await?;
+    let count = fixtures.len();
+    let mut failed = 0;
+    for fixtures::Placed { place, fixture } in fixtures {
+        let direction = fixture.direction();
+        let event = Event::from_value(&fixture.before).map_err(PluginError::below)?;
+        let Some(kind) = kind_of(&event, direction) else {
+            return Err(PluginError::NoFixture {
+                path: folder,
+                position: place,
+                reason: "its `before` has no \"type\"".into(),
+            }
+            .into());
+        };
+        // Each test has an instance of its own, so that none depends on what another one left.
+        let config = fixture.config.as_ref().unwrap_or(&subject.config);
+        let host = subject.load(files, config, fixture.team()?).await?;
+        let passed = host
+            .pass(direction, PluginEvent::new("test.1", &kind, event), 0)
+            .await;
+        match fixture.difference(&passed) {
+            None => print(&format!("ok      {}\n", line(&place)))?,
+            Some(difference) => {
+                failed += 1;
+                print(&format!("failed  {}\n{difference}", line(&place)))?;
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(PluginError::FailedTests(failed, count).into()),
+    }
+}
+
+/// The kind of an event of this direction; `None` if it has none.
+fn kind_of(event: &Event, direction: Direction) -> Option<String> {
+    match direction {
+        Direction::Inbound => event.text("/type").map(Into::into),
+        Direction::Outbound => Some(
+            event
+                .text("/method")
+                .map_or_else(|| DEFAULT_METHOD.to_owned(), Into::into),
+        ),
+    }
+}
+
+/// The source of the plugin that is tested, and its config: of the config file, or as the command line names it.
+fn source_of(args: &TestArgs, files: &HostFiles) -> Result<(Source, Value), PluginError> {
     let configured = files
         .plugins
         .iter()
         .find(|plugin| plugin.name == args.plugin);
-    let (source, config) = match configured {
-        Some(plugin) => (
+    match configured {
+        Some(plugin) => Ok((
             plugin
                 .source
                 .parse::<Source>()
                 .map_err(PluginError::below)?,
             plugin.config.clone(),
-        ),
+        )),
         None => {
             let here = std::env::current_dir().map_err(PluginError::below)?;
             let (source, _) = Source::given(&args.plugin, &here).map_err(PluginError::below)?;
-            (source, json!({}))
+            Ok((source, json!({})))
         }
-    };
-    let config = match &args.plugin_config {
-        Some(text) => {
-            serde_json::from_str(text).map_err(|error| PluginError::NoConfig(error.to_string()))?
-        }
-        None => config,
-    };
-    let artifact = files.obtain(&source, None, args.yes, terminal).await?;
-    let components = Components::of(scratch);
-    let digest = components
-        .put(&artifact.component)
-        .map_err(PluginError::below)?;
-    let config = PluginConfig {
-        // With `pass`, a failure would look like an unchanged event.
-        on_error: OnError::Drop,
-        grants: artifact.manifest.asked(),
-        config,
-        ..PluginConfig::new(&artifact.manifest.name, &source.to_string())
-    };
-    let wanted = set::wanted(&config, &artifact.component, components.path(&digest))
-        .map_err(PluginError::Below)?;
-    let team = Team::new();
-    if let Some(roster) = files.roster() {
-        team.roster().restore(&roster).map_err(PluginError::below)?;
     }
-    let host = PluginHost::new(Parts {
-        engine: Engine::new().map_err(PluginError::below)?,
-        compiler: Compiler::new(
-            own_program().map_err(PluginError::below)?,
-            folder::open(&files.state)
-                .map_err(PluginError::State)?
-                .join("cache"),
-        ),
-        roster: Arc::new(team),
-        store: Store::in_memory().map_err(PluginError::below)?,
-        http: Fetcher::new(false),
-        slack: Arc::new(()),
-        secrets: Arc::new(Secrets::new(None, Vec::new())),
-    });
-    host.apply(vec![Ok(wanted)]).await;
-    match host.statuses().into_iter().next() {
-        Some(status) if status.state == State::Running => Ok(host),
-        status => {
-            let why = status.and_then(|status| status.why).unwrap_or_default();
-            Err(PluginError::NotLoaded(config.name, line(&why)).into())
+}
+
+/// The plugin that is tested.
+struct Subject {
+    artifact: Artifact,
+    source: Source,
+    config: Value,
+    components: Components,
+    /// Holds the plugin's files for as long as it is tested.
+    _scratch: tempfile::TempDir,
+}
+
+impl Subject {
+    /// Reads or builds the plugin.
+    async fn of(args: &TestArgs, files: &HostFiles, terminal: &Terminal) -> Result<Self, Failure> {
+        let (source, config) = source_of(args, files)?;
+        let config = match &args.plugin_config {
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| PluginError::NoConfig(error.to_string()))?,
+            None => config,
+        };
+        let artifact = files.obtain(&source, None, args.yes, terminal).await?;
+        let scratch = tempfile::tempdir().map_err(PluginError::below)?;
+        let components = Components::of(scratch.path());
+        components
+            .put_artifact(&artifact)
+            .map_err(PluginError::below)?;
+        Ok(Self {
+            artifact,
+            source,
+            config,
+            components,
+            _scratch: scratch,
+        })
+    }
+
+    /// Makes a host with this plugin alone. It is granted all that it asks for, and its store is empty and not kept.
+    async fn load(
+        &self,
+        files: &HostFiles,
+        config: &Value,
+        team: Team,
+    ) -> Result<PluginHost, Failure> {
+        let artifact = &self.artifact;
+        let config = PluginConfig {
+            // With `pass`, a failure would look like an unchanged event.
+            on_error: OnError::Drop,
+            grants: artifact.manifest.asked(),
+            config: config.clone(),
+            ..PluginConfig::new(&artifact.manifest.name, &self.source.to_string())
+        };
+        let path = self.components.path(&artifact.digest);
+        let wanted = set::wanted(&config, &artifact.component, path).map_err(PluginError::Below)?;
+        let host = PluginHost::new(Parts {
+            engine: Engine::new().map_err(PluginError::below)?,
+            compiler: Compiler::new(
+                own_program().map_err(PluginError::below)?,
+                folder::open(&files.state)
+                    .map_err(PluginError::State)?
+                    .join("cache"),
+            ),
+            roster: Arc::new(team),
+            store: Store::in_memory().map_err(PluginError::below)?,
+            http: Fetcher::new(false),
+            slack: Arc::new(()),
+            secrets: Arc::new(Secrets::new(None, Vec::new())),
+        });
+        host.apply(vec![Ok(wanted)]).await;
+        match host.statuses().into_iter().next() {
+            Some(status) if status.state == State::Running => Ok(host),
+            status => {
+                let why = status.and_then(|status| status.why).unwrap_or_default();
+                Err(PluginError::NotLoaded(config.name, line(&why)).into())
+            }
         }
     }
 }

@@ -159,7 +159,7 @@ async fn one(
         let _turn = files.turn()?;
         files
             .components
-            .put(&artifact.component)
+            .put_artifact(&artifact)
             .map_err(PluginError::below)?;
     }
     // The name of the store depends on the source. Both names mean the store until config and lock have the new source,

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+use djangobot_event::CleanText;
 use semver::Version;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
@@ -23,8 +24,9 @@ pub use self::error::ArtifactError;
 pub use self::interface::{INTERFACE, MAX_SIZE};
 
 use self::binary::{Contents, ExportedInterfaces};
-use self::interface::{PACKAGE, SOURCES};
+use self::interface::{ENGINE, PACKAGE, SCRIPT, SOURCES};
 use crate::digest::Digest;
+use crate::install::script::{Script, ScriptEngine, ScriptLanguage};
 use crate::manifest::{Manifest, SECTION};
 
 /// The interface between host and plugins.
@@ -64,6 +66,75 @@ pub struct Artifact {
     pub wasi: BTreeSet<String>,
     /// Whether it exports `lifecycle`.
     pub lifecycle: bool,
+    /// The scripts, if it is a script plugin.
+    pub script: Option<PinnedScript>,
+}
+
+/// The scripts of a script plugin, with the engine that they run on.
+#[derive(Clone, Debug)]
+pub struct PinnedScript {
+    /// The scripts.
+    pub script: Script,
+    /// The digest of the engine. A file that was built for others has none: whoever installs it pins their own.
+    pub engine: Option<Digest>,
+    /// The engine's component, where it was found while the plugin was built.
+    pub component: Option<Vec<u8>>,
+}
+
+/// The engine of a script language, as far as can be known without compiling it.
+#[derive(Clone, Debug)]
+pub struct EngineArtifact {
+    /// The component, which is marked as an engine.
+    pub component: Vec<u8>,
+    /// The language that it runs.
+    pub language: ScriptLanguage,
+    /// The digest of its sources, as the recipe noted it in the component.
+    pub sources: Option<Digest>,
+}
+
+/// The component that a script plugin's file begins with: no code, and no imports or exports.
+const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+impl EngineArtifact {
+    /// Reads an engine.
+    ///
+    /// # Errors
+    /// It is not an engine that this host can run.
+    pub fn read(component: Vec<u8>) -> Result<Self, ArtifactError> {
+        if !Parser::is_component(&component) {
+            return Err(ArtifactError::not_wasm(&component));
+        }
+        let contents = Contents::read(&component)?;
+        let language = contents
+            .engine
+            .and_then(|section| serde_json::from_slice(section).ok());
+        let Some(language) = language else {
+            return Err(ArtifactError::NotAnEngine);
+        };
+        check_interfaces(&contents)?;
+        Ok(Self {
+            language,
+            sources: sources_of(&contents),
+            component,
+        })
+    }
+}
+
+/// Marks a component, or a core module, as the engine of `language`, which was built from `sources`.
+///
+/// # Errors
+/// It is not an engine that this host can run.
+pub fn as_engine(
+    bytes: &[u8],
+    language: ScriptLanguage,
+    sources: Option<Digest>,
+) -> Result<EngineArtifact, ArtifactError> {
+    let mark = serde_json::to_vec(&language).unwrap_or_default();
+    let component = binary::with_section(&componentize(bytes)?, ENGINE, &mark);
+    EngineArtifact::read(match sources {
+        Some(sources) => binary::with_section(&component, SOURCES, sources.to_string().as_bytes()),
+        None => binary::without_section(&component, SOURCES),
+    })
 }
 
 impl Artifact {
@@ -127,80 +198,185 @@ impl Artifact {
         interfaces
     }
 
+    /// Makes the file of a script plugin that runs on `engine`.
+    pub(crate) fn of_script(
+        manifest: &str,
+        script: &Script,
+        engine: ScriptEngine,
+    ) -> Result<Self, ArtifactError> {
+        let component = embed(EMPTY, manifest);
+        let component = binary::with_section(&component, SCRIPT, &script.to_json());
+        let sources = script.sources(manifest, engine.identity());
+        let component = binary::with_section(&component, SOURCES, sources.to_string().as_bytes());
+        Ok(Self::finish(component)?.pinned(engine))
+    }
+
+    /// Pins a script plugin's file with an engine. Any other file stays as it is.
+    pub(crate) fn pinned(mut self, engine: ScriptEngine) -> Self {
+        let Some(script) = &mut self.script else {
+            return self;
+        };
+        let named = engine.digest.to_string();
+        self.component = binary::with_section(&self.component, ENGINE, named.as_bytes());
+        self.digest = Digest::of(&self.component);
+        script.engine = Some(engine.digest);
+        script.component = Some(engine.component);
+        self
+    }
+
+    /// The file for others, who may have another build of a script plugin's engine.
+    pub fn published(&self) -> Vec<u8> {
+        match self.script {
+            Some(_) => {
+                binary::without_section(&binary::without_section(&self.component, ENGINE), SOURCES)
+            }
+            None => self.component.clone(),
+        }
+    }
+
     /// Checks a component. The order of the checks gives the most helpful error: version, world, imports, manifest.
     fn finish(component: Vec<u8>) -> Result<Self, ArtifactError> {
         let contents = Contents::read(&component)?;
-        let mut imports = BTreeSet::new();
-        let mut wasi = BTreeSet::new();
-        let mut unknown = Vec::new();
-        let mut interface: Option<Version> = None;
-        let handler = contents
-            .exports
-            .iter()
-            .find_map(|name| our_interface(name).filter(|(name, _)| *name == "handler"));
-        for name in &contents.imports {
-            match our_interface(name) {
-                // Whether this host knows the interface is checked below, once the version is known to be ours.
-                Some((ours, version)) => {
-                    let newest = interface
-                        .as_ref()
-                        .is_none_or(|newest| Some(newest) < version.as_ref());
-                    if newest {
-                        interface = version;
-                    }
-                    imports.insert(ours.to_owned());
-                }
-                None if is_wasi(name) => {
-                    wasi.insert(name.clone());
-                }
-                None => unknown.push(name.clone()),
-            }
-        }
-        if let Some((_, Some(version))) = &handler
-            && interface.as_ref().is_none_or(|newest| newest < version)
-        {
-            interface = Some(version.clone());
-        }
-        // The version goes first: a newer interface may have names that this host does not know.
-        if let Some(needs) = &interface {
-            check_version(needs)?;
-        }
-        let Some((_, Some(_))) = handler else {
-            return Err(ArtifactError::OtherWorld {
-                exports: contents.exports,
-                imports: contents.imports,
+        if let Some(scripts) = contents.script {
+            let pinned = pinned_script(scripts, contents.engine)?;
+            let manifest = manifest_of(&contents)?;
+            return Ok(Self {
+                digest: Digest::of(&component),
+                sources: sources_of(&contents),
+                manifest,
+                interface: INTERFACE,
+                imports: BTreeSet::new(),
+                wasi: BTreeSet::new(),
+                lifecycle: true,
+                script: Some(pinned),
+                component,
             });
-        };
-        let strangers = imports
-            .iter()
-            .filter(|name| !OURS.contains(&name.as_str()))
-            .map(|name| format!("{PACKAGE}{name}"));
-        unknown.extend(strangers);
-        if !unknown.is_empty() {
-            return Err(ArtifactError::UnknownImports(unknown));
         }
-        let text = match contents.manifests.as_slice() {
-            [] => return Err(ArtifactError::NoManifest),
-            [text] => std::str::from_utf8(text).map_err(|_| ArtifactError::ManifestNotText)?,
-            _ => return Err(ArtifactError::ManyManifests),
-        };
-        let manifest = Manifest::parse(text).map_err(ArtifactError::Manifest)?;
+        if let Some(language) = contents.engine {
+            let language =
+                serde_json::from_slice(language).map_or("a script language", ScriptLanguage::title);
+            return Err(ArtifactError::Engine(language));
+        }
+        let Interfaces {
+            imports,
+            wasi,
+            interface,
+        } = check_interfaces(&contents)?;
+        let manifest = manifest_of(&contents)?;
         let lifecycle = contents
             .exports
             .iter()
             .any(|name| our_interface(name).is_some_and(|(name, _)| name == "lifecycle"));
-        let sources = std::str::from_utf8(contents.sources.unwrap_or_default());
         Ok(Self {
-            sources: sources.ok().and_then(|sources| sources.parse().ok()),
+            sources: sources_of(&contents),
             digest: Digest::of(&component),
-            component,
             manifest,
             interface: interface.unwrap_or(INTERFACE),
             imports,
             wasi,
             lifecycle,
+            script: None,
+            component,
         })
     }
+}
+
+/// The interfaces that a component imports.
+struct Interfaces {
+    /// Those of `djangobot:plugin`, such as `store`.
+    imports: BTreeSet<String>,
+    /// Those of WASI.
+    wasi: BTreeSet<String>,
+    /// The version of `djangobot:plugin` that it was built for.
+    interface: Option<Version>,
+}
+
+/// Checks that a component exports the interface of a plugin, and imports nothing but what this host has.
+fn check_interfaces(contents: &Contents<'_>) -> Result<Interfaces, ArtifactError> {
+    let mut imports = BTreeSet::new();
+    let mut wasi = BTreeSet::new();
+    let mut unknown = Vec::new();
+    let mut interface: Option<Version> = None;
+    let handler = contents
+        .exports
+        .iter()
+        .find_map(|name| our_interface(name).filter(|(name, _)| *name == "handler"));
+    for name in &contents.imports {
+        match our_interface(name) {
+            // Whether this host knows the interface is checked below, once the version is known to be ours.
+            Some((ours, version)) => {
+                let newest = interface
+                    .as_ref()
+                    .is_none_or(|newest| Some(newest) < version.as_ref());
+                if newest {
+                    interface = version;
+                }
+                imports.insert(ours.to_owned());
+            }
+            None if is_wasi(name) => {
+                wasi.insert(name.clone());
+            }
+            None => unknown.push(name.clone()),
+        }
+    }
+    if let Some((_, Some(version))) = &handler
+        && interface.as_ref().is_none_or(|newest| newest < version)
+    {
+        interface = Some(version.clone());
+    }
+    // The version goes first: a newer interface may have names that this host does not know.
+    if let Some(needs) = &interface {
+        check_version(needs)?;
+    }
+    let Some((_, Some(_))) = handler else {
+        return Err(ArtifactError::OtherWorld {
+            exports: contents.exports.clone(),
+            imports: contents.imports.clone(),
+        });
+    };
+    let strangers = imports
+        .iter()
+        .filter(|name| !OURS.contains(&name.as_str()))
+        .map(|name| format!("{PACKAGE}{name}"));
+    unknown.extend(strangers);
+    if !unknown.is_empty() {
+        return Err(ArtifactError::UnknownImports(unknown));
+    }
+    Ok(Interfaces {
+        imports,
+        wasi,
+        interface,
+    })
+}
+
+/// The one manifest in a component.
+fn manifest_of(contents: &Contents<'_>) -> Result<Manifest, ArtifactError> {
+    let text = match contents.manifests.as_slice() {
+        [] => return Err(ArtifactError::NoManifest),
+        [text] => std::str::from_utf8(text).map_err(|_| ArtifactError::ManifestNotText)?,
+        _ => return Err(ArtifactError::ManyManifests),
+    };
+    Manifest::parse(text).map_err(ArtifactError::Manifest)
+}
+
+/// The digest of the sources that a recipe noted in a component.
+fn sources_of(contents: &Contents<'_>) -> Option<Digest> {
+    let sources = std::str::from_utf8(contents.sources.unwrap_or_default());
+    sources.ok().and_then(|sources| sources.parse().ok())
+}
+
+fn pinned_script(scripts: &[u8], engine: Option<&[u8]>) -> Result<PinnedScript, ArtifactError> {
+    let unread = |error: String| ArtifactError::Script(CleanText::new(&error));
+    let script: Script =
+        serde_json::from_slice(scripts).map_err(|error| unread(error.to_string()))?;
+    let engine = engine.map(|engine| String::from_utf8_lossy(engine).parse::<Digest>());
+    Ok(PinnedScript {
+        engine: engine
+            .transpose()
+            .map_err(|error| unread(error.to_string()))?,
+        script,
+        component: None,
+    })
 }
 
 /// Puts the text of a manifest into a finished component, in the place of any that is there.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::install::component::MAX_SIZE;
+use crate::install::component::{Artifact, MAX_SIZE};
 use crate::{file, private};
 
 /// The folder with the components. It is made on the disk with the first component.
@@ -109,6 +109,21 @@ impl Components {
         private::make_folder(&self.folder).map_err(unwritten)?;
         private::replace(&path, component).map_err(unwritten)?;
         Ok(digest)
+    }
+
+    /// Stores a plugin's file, with the engine of a script plugin if that was found with it.
+    ///
+    /// # Errors
+    /// The folder or a file can't be written.
+    pub fn put_artifact(&self, artifact: &Artifact) -> Result<Digest, ComponentsError> {
+        let engine = artifact
+            .script
+            .as_ref()
+            .and_then(|script| script.component.as_ref());
+        if let Some(engine) = engine {
+            self.put(engine)?;
+        }
+        self.put(&artifact.component)
     }
 
     /// The component with `digest`, whose bytes are checked against it.

@@ -1,7 +1,9 @@
 //! Recipes build a component from a plugin's folder: they recognise the language, run its toolchain, and put the
 //! manifest into the component.
 
+mod clang;
 mod command;
+pub mod engines;
 mod error;
 mod rust;
 mod sources;
@@ -15,6 +17,7 @@ pub use self::error::RecipeError;
 
 use crate::digest::Digest;
 use crate::install::component::{Artifact, MAX_SIZE};
+use crate::install::script::{Script, ScriptLanguage};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 
 /// A function that gets the lines of a build's output, for people.
@@ -34,6 +37,8 @@ pub enum Installs {
 pub enum Language {
     /// `Cargo.toml`.
     Rust,
+    /// `plugin.js` and the like. Nothing is compiled.
+    Script(ScriptLanguage, &'static str),
 }
 
 /// Files that are typical of languages without a recipe: the error can then name the language.
@@ -65,6 +70,9 @@ impl Language {
         }
         if folder.join("Cargo.toml").is_file() {
             return Ok(Self::Rust);
+        }
+        if let Some((language, main)) = ScriptLanguage::of(folder) {
+            return Ok(Self::Script(language, main));
         }
         let by_name = OTHERS.iter().find(|(file, _)| folder.join(file).is_file());
         let by_ending = || {
@@ -108,7 +116,18 @@ pub async fn build(
     let language = Language::of(folder)?;
     let manifest = manifest(&folder.join(MANIFEST_FILE))?;
     let Output { file, sources } = match language {
-        Language::Rust => rust::build(folder, installs, told).await?,
+        Language::Rust => rust::build(folder, None, installs, told).await?,
+        Language::Script(language, main) => {
+            let script = Script::read(folder, language, main)?;
+            let engine = engines::find(language, installs, told).await;
+            let engine = engine.map_err(|reason| RecipeError::Engine(reason.into()))?;
+            return Artifact::of_script(&manifest, &script, engine).map_err(|reason| {
+                RecipeError::NotAPlugin {
+                    file: folder.join(main),
+                    reason: Box::new(reason),
+                }
+            });
+        }
     };
     let bytes = crate::install::source::read_file(&file).map_err(RecipeError::NoOutput)?;
     Artifact::built(&bytes, &manifest, sources).map_err(|reason| RecipeError::NotAPlugin {
@@ -133,7 +152,48 @@ pub fn manifest_of(folder: &Path) -> Result<Manifest, RecipeError> {
 pub async fn lacks(folder: &Path) -> Option<String> {
     match Language::of(folder).ok()? {
         Language::Rust => toolchain::Toolchain::lacks(folder).await,
+        Language::Script(language, _) => engines::lacks(language).await,
     }
+}
+
+/// Whether the plugin in `folder` is a script, so that no code of its author runs on this machine outside of the sandbox
+/// when it is built.
+pub fn is_script(folder: &Path) -> bool {
+    matches!(Language::of(folder), Ok(Language::Script(..)))
+}
+
+/// Builds the engine whose package is in `folder`, with cargo's output in `target`, and returns its component.
+pub(crate) async fn build_engine(
+    folder: &Path,
+    target: &Path,
+    installs: Installs,
+    told: &BuildOutput<'_>,
+) -> Result<Vec<u8>, RecipeError> {
+    let clang = clang::Clang::find(installs, told).await?;
+    let engine = rust::EngineBuild {
+        clang: &clang,
+        target: target.to_owned(),
+    };
+    let Output { file, .. } = rust::build(folder, Some(&engine), installs, told).await?;
+    crate::install::source::read_file(&file).map_err(RecipeError::NoOutput)
+}
+
+/// The tools that [`build_engine`] would install, in words for people.
+pub(crate) async fn lacks_for_engine(folder: &Path) -> Option<String> {
+    let rust = toolchain::Toolchain::lacks(folder).await;
+    let missing: Vec<_> = rust
+        .into_iter()
+        .chain(clang::Clang::lacks().await)
+        .collect();
+    match missing.is_empty() {
+        true => None,
+        false => Some(missing.join(", and ")),
+    }
+}
+
+/// The digest of all files in `folders`, except for hidden ones and build output.
+pub(crate) fn sources_of_folders(folders: &[&Path]) -> std::io::Result<Digest> {
+    sources::of_folders(folders)
 }
 
 /// Puts the manifest in the file `manifest` into the component or core module in `file`, however that was built.

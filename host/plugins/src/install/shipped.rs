@@ -102,7 +102,7 @@ fn clone_of(program: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a folder can't be written to by every user, as `/tmp` can: a plugin there could come from anybody.
-fn is_guarded(folder: &Path) -> bool {
+pub(crate) fn is_guarded(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const OTHERS_WRITE: u32 = 0o002;
     std::fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & OTHERS_WRITE == 0)
@@ -110,7 +110,7 @@ fn is_guarded(folder: &Path) -> bool {
 
 /// The file of this program, with links resolved. After an update replaced it, the path has another name in the same
 /// folder, which is all that is used.
-fn program() -> Option<PathBuf> {
+pub(crate) fn program() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?;
     Some(program.canonicalize().unwrap_or(program))
 }

@@ -10,9 +10,11 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use djangobot_event::CleanText;
+use djangobot_event::lock::lock;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
@@ -42,6 +44,20 @@ const NICENESS: i32 = 10;
 pub struct Compiler {
     cache: Cache,
     program: PathBuf,
+    shared: SharedCode,
+}
+
+/// Components that several plugins run on, so that their code is mapped once: the engines of script languages.
+#[derive(Clone, Default)]
+struct SharedCode(Arc<Mutex<Vec<(Digest, Component)>>>);
+
+/// The most components that are shared: those of a few languages, and one more of each while it is updated.
+const MAX_SHARED: usize = 8;
+
+impl std::fmt::Debug for SharedCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedCode")
+    }
 }
 
 /// Why a component could not be compiled.
@@ -87,12 +103,43 @@ impl Compiler {
     /// [`SUBCOMMAND`] by calling [`child`].
     pub fn new(program: PathBuf, cache: PathBuf) -> Self {
         let cache = Cache::of(cache);
-        Self { cache, program }
+        Self {
+            cache,
+            program,
+            shared: SharedCode::default(),
+        }
     }
 
     /// The program that children are started from.
     pub(crate) fn program(&self) -> &Path {
         &self.program
+    }
+
+    /// Does what [`Compiler::component`] does, and keeps the result for all plugins of this host.
+    pub(crate) async fn shared(
+        &self,
+        engine: &Engine,
+        source: &Path,
+        digest: &Digest,
+    ) -> Result<Component, CompileError> {
+        let kept = |shared: &[(Digest, Component)]| {
+            let found = shared.iter().find(|(own, _)| own == digest);
+            found.map(|(_, component)| component.clone())
+        };
+        if let Some(component) = kept(&lock(&self.shared.0)) {
+            return Ok(component);
+        }
+        let component = self.component(engine, source, digest).await?;
+        let mut shared = lock(&self.shared.0);
+        // Another plugin may have loaded it meanwhile.
+        if let Some(component) = kept(&shared) {
+            return Ok(component);
+        }
+        if shared.len() >= MAX_SHARED {
+            shared.remove(0);
+        }
+        shared.push((*digest, component.clone()));
+        Ok(component)
     }
 
     /// Compiles the component in the file `source`, whose digest must be `digest`, or loads its code from the cache.

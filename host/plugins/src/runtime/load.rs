@@ -11,7 +11,7 @@ use wasmtime::component::Linker;
 use crate::config::{Limits, PluginConfig};
 use crate::digest::Digest;
 use crate::grant::{self, Capability};
-use crate::install::component::Artifact;
+use crate::install::component::{Artifact, PinnedScript};
 use crate::manifest::Manifest;
 use crate::runtime::abi::v1;
 use crate::runtime::compile::{CompileError, Compiler};
@@ -75,6 +75,8 @@ pub struct PluginSpec {
     pub may_sleep: bool,
     /// Whether it imports the roster.
     pub uses_roster: bool,
+    /// The scripts, if it is a script plugin. The component is then that of its engine.
+    pub script: Option<PinnedScript>,
     /// Why this is not the version that the lock pins: a clause.
     pub note: Option<String>,
     /// The version before, if this one has not passed its trial.
@@ -135,6 +137,31 @@ pub enum LoadError {
 }
 
 impl PluginSpec {
+    /// The digest of the component that is compiled: a script plugin's is that of its engine.
+    fn code(&self) -> &Digest {
+        let engine = self
+            .script
+            .as_ref()
+            .and_then(|script| script.engine.as_ref());
+        engine.unwrap_or(&self.digest)
+    }
+
+    /// The file with that component. All components of a state lie in one folder.
+    fn code_path(&self) -> PathBuf {
+        match self.code() == &self.digest {
+            true => self.path.clone(),
+            false => self.path.with_file_name(format!("{}.wasm", self.code())),
+        }
+    }
+
+    /// What its `init` gets.
+    fn init_text(&self, memory: usize) -> String {
+        match &self.script {
+            Some(pinned) => pinned.script.envelope(&self.config.config, memory),
+            None => self.config.config.to_string(),
+        }
+    }
+
     /// Checks its config against its schema, in a child that is started from `program`.
     ///
     /// # Errors
@@ -254,10 +281,11 @@ impl Parts {
         if !(1..=MAX_INSTANCES).contains(&instances) {
             return Err(LoadError::Instances(instances));
         }
-        let component = self
-            .compiler
-            .component(&self.engine, &wanted.path, &wanted.digest)
-            .await?;
+        let (path, digest) = (wanted.code_path(), wanted.code());
+        let component = match wanted.script {
+            Some(_) => self.compiler.shared(&self.engine, &path, digest).await?,
+            None => self.compiler.component(&self.engine, &path, digest).await?,
+        };
         let limits = Limits::of(&config.limits, &manifest.limits, may_wait);
         let store = grants.contains(&Capability::Store);
         // A disk may take any time, though it mostly takes none, so that these plugins too must hold up one
@@ -267,7 +295,7 @@ impl Parts {
             name: config.name.clone(),
             instances: u32::try_from(instances).unwrap_or(u32::MAX),
             limits,
-            config: config.config.to_string(),
+            config: wanted.init_text(limits.memory),
             log: Arc::new(PluginLog::new(&config.name, limits.log)),
             sends: Meter::new(u64::from(limits.sends)),
             slack_calls: Meter::new(u64::from(limits.slack_calls)),

@@ -3,7 +3,7 @@
 use wasmparser::{BinaryReader, BinaryReaderError, Parser, Payload};
 
 use crate::install::component::error::ArtifactError;
-use crate::install::component::interface::SOURCES;
+use crate::install::component::interface::{ENGINE, SCRIPT, SOURCES};
 use crate::manifest::SECTION;
 
 /// The bytes before the first section: magic number and version.
@@ -20,6 +20,10 @@ pub(super) struct Contents<'a> {
     pub(super) manifests: Vec<&'a [u8]>,
     /// The bytes of the section in which a recipe noted the digest of the sources.
     pub(super) sources: Option<&'a [u8]>,
+    /// The bytes of the section with the scripts of a script plugin.
+    pub(super) script: Option<&'a [u8]>,
+    /// The bytes of the section that marks an engine, or that names the engine of a script plugin.
+    pub(super) engine: Option<&'a [u8]>,
     /// Whether a core module contains the types of its world.
     pub(super) has_types: bool,
 }
@@ -77,6 +81,12 @@ impl<'a> Contents<'a> {
             }
             Payload::CustomSection(section) if section.name() == SOURCES => {
                 self.sources = Some(section.data());
+            }
+            Payload::CustomSection(section) if section.name() == SCRIPT => {
+                self.script = Some(section.data());
+            }
+            Payload::CustomSection(section) if section.name() == ENGINE => {
+                self.engine = Some(section.data());
             }
             Payload::CustomSection(section) => {
                 self.has_types |= section.name().starts_with("component-type");

@@ -135,6 +135,17 @@ pub enum ArtifactError {
     /// Its manifest has mistakes.
     #[error("its manifest is wrong: {0}")]
     Manifest(ManifestError),
+    /// It is the engine of a language, and no plugin by itself.
+    #[error(
+        "it is the engine of script plugins in {0}, and not a plugin: `djangobot plugin engine add FILE` takes it"
+    )]
+    Engine(&'static str),
+    /// It is a plugin, or another component, in the place of an engine.
+    #[error("it is not marked as the engine of a language, as those of a release are")]
+    NotAnEngine,
+    /// Its scripts can't be read.
+    #[error("its scripts can't be read: {0}; build it again with this djangobot")]
+    Script(CleanText),
 }
 
 impl ArtifactError {

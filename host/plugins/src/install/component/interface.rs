@@ -11,3 +11,8 @@ pub(super) const PACKAGE: &str = "djangobot:plugin/";
 /// The custom section in which a recipe notes the digest of a component's sources. Anybody can write such a section, so
 /// that it counts only in a component that is trusted anyway.
 pub(super) const SOURCES: &str = "djangobot:sources";
+/// The custom section of a script plugin's file that holds its scripts.
+pub(super) const SCRIPT: &str = "djangobot:script";
+/// The custom section that makes a component the engine of a language, and in a script plugin's file the digest of the
+/// engine that it was pinned with.
+pub(super) const ENGINE: &str = "djangobot:engine";

@@ -382,3 +382,85 @@ fn a_component_that_the_engine_could_not_load_is_refused_when_it_is_read() {
     // Exceptions, tail calls and objects are fine.
     embedded("(tag $e) (func $f (return_call $f)) (type $s (struct (field i32)))").unwrap();
 }
+
+fn script() -> Script {
+    Script {
+        language: ScriptLanguage::JavaScript,
+        main: "plugin.js".into(),
+        files: [("plugin.js".to_owned(), "export default 1;".to_owned())].into(),
+    }
+}
+
+fn engine(component: &[u8], sources: &[u8]) -> ScriptEngine {
+    ScriptEngine {
+        component: component.to_vec(),
+        digest: Digest::of(component),
+        sources: Some(Digest::of(sources)),
+    }
+}
+
+#[test]
+fn a_scripts_file_holds_its_manifest_and_names_the_engine_that_it_is_pinned_with() {
+    let of = |engine| Artifact::of_script(MANIFEST, &script(), engine).unwrap();
+    let artifact = of(engine(b"one", b"sources"));
+    let read = Artifact::read(&artifact.component).unwrap();
+    assert_eq!(
+        (read.digest, &*read.manifest.name),
+        (artifact.digest, "sample")
+    );
+    let pinned = read.script.unwrap();
+    assert_eq!(
+        (pinned.script, pinned.engine),
+        (script(), Some(Digest::of(b"one")))
+    );
+    // Another build of the same engine is another file of the same sources.
+    let other = of(engine(b"two", b"sources"));
+    assert_ne!(other.digest, artifact.digest);
+    assert_eq!(other.sources, artifact.sources);
+    assert_ne!(of(engine(b"one", b"others")).sources, artifact.sources);
+    // The file for others names none, and is the same wherever it is built.
+    assert_eq!(other.published(), artifact.published());
+    let published = Artifact::read(&artifact.published()).unwrap();
+    assert_eq!(
+        (published.script.as_ref().unwrap().engine, published.sources),
+        (None, None)
+    );
+    let again = published.pinned(engine(b"one", b"sources"));
+    assert_eq!(
+        again.script.as_ref().unwrap().engine,
+        Some(Digest::of(b"one"))
+    );
+    assert_eq!(again.digest, Digest::of(&again.component));
+}
+
+#[test]
+fn an_engine_and_a_plugin_are_not_taken_for_each_other() {
+    let bare = component_of(&module(""), WIT, "plugin");
+    let made = as_engine(
+        &bare,
+        ScriptLanguage::JavaScript,
+        Some(Digest::of(b"sources")),
+    )
+    .unwrap();
+    let read = EngineArtifact::read(made.component.clone()).unwrap();
+    assert_eq!(
+        (read.language, read.sources),
+        (ScriptLanguage::JavaScript, Some(Digest::of(b"sources")))
+    );
+    check(
+        &made.component,
+        &[
+            "the engine of script plugins in JavaScript",
+            "plugin engine add",
+        ],
+    );
+    let refused = |bytes: Vec<u8>| EngineArtifact::read(bytes).unwrap_err().to_string();
+    assert!(
+        refused(sample()).contains("not marked as the engine"),
+        "{}",
+        refused(sample())
+    );
+    assert!(refused(b"text".to_vec()).contains("not WebAssembly"));
+    let broken = binary::with_section(&embed(EMPTY, MANIFEST), SCRIPT, b"{\"language\":\"cobol\"}");
+    check(&broken, &["its scripts can't be read", "build it again"]);
+}

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::install::component::ArtifactError;
+use crate::install::script::ScriptError;
 use crate::install::source::ReadError;
 use crate::manifest::{MANIFEST_FILE, ManifestError};
 
@@ -15,7 +16,8 @@ pub enum RecipeError {
     NoFolder(PathBuf),
     /// No recipe knows the folder's language.
     #[error(
-        "there is no recipe for {}{}: only Rust, a folder with a Cargo.toml, is built here; build the component with its \
+        "there is no recipe for {}{}: here only Rust (a folder with a Cargo.toml) and JavaScript (a folder with a plugin.js) are \
+         built; build the component with its \
          language's own tools, and run `djangobot plugin build FILE.wasm`, which puts the {MANIFEST_FILE} next to the file into it",
         folder.display(),
         language.map_or_else(String::new, |language| format!(", which seems to be {language}"))
@@ -56,6 +58,15 @@ pub enum RecipeError {
     /// No toolchain on this machine builds for WebAssembly.
     #[error("no toolchain on this machine builds Rust for wasm32-unknown-unknown\n{}", list(.0))]
     NoToolchain(Vec<String>),
+    /// No C compiler on this machine compiles for WebAssembly.
+    #[error("no clang on this machine compiles C for wasm32; {0}")]
+    NoClang(String),
+    /// A plugin's scripts can't be taken.
+    #[error(transparent)]
+    Script(#[from] ScriptError),
+    /// There is no engine for a plugin's language.
+    #[error("{0}")]
+    Engine(Box<dyn std::error::Error + Send + Sync>),
     /// Cargo failed before it compiled anything, for example at a mistake in Cargo.toml.
     #[error("cargo can't read the package in {}:\n{said}", folder.display())]
     Cargo {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::install::recipe::clang::Clang;
 use crate::install::recipe::command::{CommandOutput, run};
 use crate::install::recipe::toolchain::{Toolchain, plain};
 use crate::install::recipe::{BuildOutput, Installs, Output, RecipeError, sources};
@@ -13,9 +14,18 @@ use crate::install::recipe::{BuildOutput, Installs, Output, RecipeError, sources
 const GUESTS: &str = "wasm-guests";
 const NO_CARGO: &str = "https://rustup.rs tells how to install Rust";
 
-/// Builds the package in `folder`.
+/// An engine, which is built otherwise than plugins are.
+pub(super) struct EngineBuild<'a> {
+    /// Compiles its parts in C.
+    pub(super) clang: &'a Clang,
+    /// The folder in which cargo builds it.
+    pub(super) target: PathBuf,
+}
+
+/// Builds the package in `folder`, which is a plugin or an engine.
 pub(super) async fn build(
     folder: &Path,
+    engine: Option<&EngineBuild<'_>>,
     installs: Installs,
     told: &BuildOutput<'_>,
 ) -> Result<Output, RecipeError> {
@@ -28,9 +38,13 @@ pub(super) async fn build(
         target_directory,
         workspace_root,
     } = Metadata::of(&folder).await?;
+    let target_directory = engine.map_or(target_directory, |engine| engine.target.clone());
     // One folder for all guests of a workspace, so that the standard library is built once.
     let target = target_directory.join(GUESTS);
     let mut cargo = toolchain.cargo_build(&folder);
+    if let Some(engine) = engine {
+        engine.clang.compile_with(&mut cargo);
+    }
     cargo
         .arg("--target-dir")
         .arg(&target)
@@ -52,6 +66,13 @@ pub(super) async fn build(
     let Some(file) = library else {
         return Err(RecipeError::NoLibrary { folder });
     };
+    // An engine's sources are known before it is built (`install/recipe/engines.rs`).
+    if engine.is_some() {
+        return Ok(Output {
+            file,
+            sources: None,
+        });
+    }
     let sources = sources::digest(&folder, &workspace_root, &target, &file.with_extension("d"));
     Ok(Output {
         sources: sources

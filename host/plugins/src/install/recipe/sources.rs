@@ -72,6 +72,26 @@ pub(super) fn digest(
         let content = Digest::of(&file::read(path, MAX_SIZE)?);
         parts.push((name(path, &mut names), content));
     }
+    Ok(combined(parts))
+}
+
+/// The digest of all files in `folders`, by their paths within them.
+pub(super) fn of_folders(folders: &[&Path]) -> io::Result<Digest> {
+    let mut parts = Vec::new();
+    for (at, folder) in folders.iter().enumerate() {
+        let mut files = BTreeSet::new();
+        gather(folder, &mut files)?;
+        for path in files {
+            let within = path.strip_prefix(folder).unwrap_or(&path);
+            let name = format!("{at}/{}", within.to_string_lossy());
+            parts.push((name, Digest::of(&file::read(&path, MAX_SIZE)?)));
+        }
+    }
+    Ok(combined(parts))
+}
+
+/// One digest of named parts, whatever their order.
+fn combined(mut parts: Vec<(String, Digest)>) -> Digest {
     parts.sort();
     let mut all = Sha256::new();
     for (name, content) in parts {
@@ -79,7 +99,7 @@ pub(super) fn digest(
         all.update(name);
         all.update(content.bytes());
     }
-    Ok(Digest::finish(all))
+    Digest::finish(all)
 }
 
 /// The files in a line `OUTPUT: FILE FILE ...`, in which a space within a name has a backslash before it.

@@ -23,7 +23,7 @@ async fn a_folder_without_a_recipe_hears_what_to_do() {
             "{error}"
         );
     };
-    check(&[], "only Rust, a folder with a Cargo.toml, is built here").await;
+    check(&[], "JavaScript (a folder with a plugin.js) are built").await;
     check(&[("package.json", "{}")], "seems to be JavaScript").await;
     check(&[("plugin.py", "")], "seems to be Python").await;
     let error = build(Path::new("/nowhere"), Installs::Refused, &|_| {})

@@ -383,7 +383,7 @@ fn debian_packages(linker: bool) -> Vec<&'static str> {
 }
 
 /// Whether this process may install Debian's packages. The error is a clause.
-fn can_install_debian() -> Result<(), &'static str> {
+pub(super) fn can_install_debian() -> Result<(), &'static str> {
     if !Path::new("/usr/bin/apt-get").is_file() {
         return Err("this system has no apt-get; on Debian its packages would do");
     }
@@ -396,42 +396,56 @@ fn can_install_debian() -> Result<(), &'static str> {
 /// Installs Debian's packages. The error is a clause with the commands to run.
 async fn install_debian(linker: bool, told: &BuildOutput<'_>) -> Result<(), String> {
     let packages = debian_packages(linker);
-    if let Err(why) = can_install_debian() {
+    may_install(&packages)?;
+    apt_get(&["update"], told).await?;
+    // Checked after `update`, when the lists are new, and before `install`, which would download half a gigabyte for
+    // nothing.
+    if let Some(release) = debians_release().await.filter(is_too_old) {
         return Err(format!(
-            "{why}: apt-get update && apt-get install -y --no-install-recommends {}",
-            packages.join(" ")
+            "Debian's {} is {release} here, and plugins need Rust {OLDEST} or later; install it from https://rustup.rs",
+            DEBIAN[0]
         ));
     }
-    let mut install = vec!["install", "-y", "--no-install-recommends"];
-    install.extend(packages);
-    for arguments in [vec!["update"], install] {
-        told(&format!("apt-get {}", arguments.join(" ")));
-        let mut apt = Command::new("/usr/bin/apt-get");
-        apt.args(&arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        without_secrets(&mut apt);
-        let ended = run(apt, told)
-            .await
-            .map_err(|error| format!("apt-get can't be started: {error}"))?;
-        if !ended.status.success() {
-            let said = ended
-                .stderr
-                .lines()
-                .last()
-                .unwrap_or("it failed")
-                .to_owned();
-            return Err(format!("apt-get {}: {said}", arguments.join(" ")));
-        }
-        // Checked after `update`, when the lists are new, and before `install`, which would download half a gigabyte
-        // for nothing.
-        if let Some(release) = debians_release().await.filter(is_too_old) {
-            return Err(format!(
-                "Debian's {} is {release} here, and plugins need Rust {OLDEST} or later; install it from https://rustup.rs",
-                DEBIAN[0]
-            ));
+    apt_get(&install(&packages), told).await
+}
+
+/// Installs packages of Debian. The error is a clause with the commands to run.
+pub(super) async fn apt_install(packages: &[&str], told: &BuildOutput<'_>) -> Result<(), String> {
+    may_install(packages)?;
+    apt_get(&["update"], told).await?;
+    apt_get(&install(packages), told).await
+}
+
+fn install<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let mut words = vec!["install", "-y", "--no-install-recommends"];
+    words.extend(packages);
+    words
+}
+
+fn may_install(packages: &[&str]) -> Result<(), String> {
+    can_install_debian().map_err(|why| {
+        format!(
+            "{why}: apt-get update && apt-get {}",
+            install(packages).join(" ")
+        )
+    })
+}
+
+async fn apt_get(arguments: &[&str], told: &BuildOutput<'_>) -> Result<(), String> {
+    told(&format!("apt-get {}", arguments.join(" ")));
+    let mut apt = Command::new("/usr/bin/apt-get");
+    apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    without_secrets(&mut apt);
+    let ended = run(apt, told)
+        .await
+        .map_err(|error| format!("apt-get can't be started: {error}"))?;
+    match ended.status.success() {
+        true => Ok(()),
+        false => {
+            let said = ended.stderr.lines().last().unwrap_or("it failed");
+            Err(format!("apt-get {}: {said}", arguments.join(" ")))
         }
     }
-    Ok(())
 }
 
 /// The version of Rust that Debian's packages would install.
