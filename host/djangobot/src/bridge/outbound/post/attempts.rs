@@ -57,6 +57,8 @@ impl Caller {
             {
                 return Ok(answer);
             }
+            // The lookup may have taken a minute, in which another host may have become the one that sends.
+            self.wait(self.lease.may_send()).await?;
             if record.is_late() {
                 return Err(too_old().into());
             }
