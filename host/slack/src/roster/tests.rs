@@ -272,8 +272,8 @@ fn a_snapshot_brings_everything_back() {
     assert_eq!(other.find_usergroup("ops"), roster.find_usergroup("ops"));
 
     assert!(matches!(
-        other.restore(br#"{"version":2}"#),
-        Err(SnapshotError::Version(2))
+        other.restore(br#"{"version":3}"#),
+        Err(SnapshotError::Version(3))
     ));
     assert!(matches!(
         other.restore(&snapshot[..20]),
