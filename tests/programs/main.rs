@@ -44,6 +44,7 @@ mod names;
 mod outbox;
 mod plugin_cli;
 mod plugin_deployment;
+mod plugin_slack;
 mod plugins;
 mod projects;
 mod refusals;
