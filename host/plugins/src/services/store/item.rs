@@ -1,5 +1,7 @@
 //! Items of a store: their sizes, and the errors of the store.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// The bytes that an item counts in addition to its key and value, so that many tiny items do not fill the disk.
 pub(super) const ITEM: u64 = 32;
 
@@ -57,4 +59,16 @@ pub(super) fn check_size(what: &'static str, bytes: u64, allowed: u64) -> Result
 /// The bytes of an item that count against the quota.
 pub(super) fn size_of(key: &str, value: &[u8]) -> u64 {
     (key.len() + value.len()) as u64 + ITEM
+}
+
+/// The error of the database. Plugins get to see it, so it does not name the file.
+pub(super) fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

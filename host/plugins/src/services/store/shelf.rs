@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::services::store::{Store, StoreError, unavailable};
+use crate::services::store::Store;
+use crate::services::store::item::{StoreError, unavailable};
 
 /// The shelf of a name: that of its old name if a move is announced, else the one in `shelves`, else its own.
 const SHELF: &str = "SELECT coalesce((SELECT shelf FROM shelves WHERE name = owner), owner)

@@ -2,8 +2,13 @@
 
 use std::path::PathBuf;
 use std::thread::sleep;
+use std::time::Duration;
+
+use rusqlite::params;
 
 use super::*;
+use crate::services::store::database::{ROUND, SUM};
+use crate::services::store::item::ITEM;
 
 const ROOMY: u64 = 16 << 20;
 
