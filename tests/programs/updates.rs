@@ -20,7 +20,7 @@ async fn an_update_that_the_running_host_refuses_changes_nothing_and_says_so_by_
     let broken = [
         Guest::new().init("unreachable"),
         Guest::new().on_event("unreachable"),
-        Guest::new().fields("(memory $second 1)"),
+        Guest::new().init("(loop $more (br $more)) (i32.const 16)"),
     ];
     for guest in &broken {
         deployment.pack("guard", "2.0.0", guest).await;
