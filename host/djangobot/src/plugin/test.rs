@@ -46,7 +46,7 @@ pub(super) async fn test(args: TestArgs, terminal: &Terminal) -> Result<(), Fail
     if let Some(roster) = files.roster() {
         team.roster().restore(&roster).map_err(PluginError::below)?;
     }
-    let host = subject.load(&files, &subject.config, team).await?;
+    let host = subject.load(&subject.config, team).await?;
     let direction = match args.outbound {
         true => Direction::Outbound,
         false => Direction::Inbound,
@@ -125,7 +125,7 @@ async fn run_fixtures(
         };
         // Each test has an instance of its own, so that none depends on what another one left.
         let config = fixture.config.as_ref().unwrap_or(&subject.config);
-        let host = subject.load(files, config, fixture.team()?).await?;
+        let host = subject.load(config, fixture.team()?).await?;
         let passed = host
             .pass(direction, PluginEvent::new("test.1", &kind, event), 0)
             .await;
@@ -183,6 +183,9 @@ struct Subject {
     source: Source,
     config: Value,
     components: Components,
+    /// Shared by all hosts of the plugin, so that its code is compiled and mapped once.
+    engine: Engine,
+    compiler: Compiler,
     /// Holds the plugin's files for as long as it is tested.
     _scratch: tempfile::TempDir,
 }
@@ -207,17 +210,19 @@ impl Subject {
             source,
             config,
             components,
+            engine: Engine::new().map_err(PluginError::below)?,
+            compiler: Compiler::new(
+                own_program().map_err(PluginError::below)?,
+                folder::open(&files.state)
+                    .map_err(PluginError::State)?
+                    .join("cache"),
+            ),
             _scratch: scratch,
         })
     }
 
     /// Makes a host with this plugin alone. It is granted all that it asks for, and its store is empty and not kept.
-    async fn load(
-        &self,
-        files: &HostFiles,
-        config: &Value,
-        team: Team,
-    ) -> Result<PluginHost, Failure> {
+    async fn load(&self, config: &Value, team: Team) -> Result<PluginHost, Failure> {
         let artifact = &self.artifact;
         let config = PluginConfig {
             // With `pass`, a failure would look like an unchanged event.
@@ -229,13 +234,8 @@ impl Subject {
         let path = self.components.path(&artifact.digest);
         let wanted = set::wanted(&config, &artifact.component, path).map_err(PluginError::Below)?;
         let host = PluginHost::new(Parts {
-            engine: Engine::new().map_err(PluginError::below)?,
-            compiler: Compiler::new(
-                own_program().map_err(PluginError::below)?,
-                folder::open(&files.state)
-                    .map_err(PluginError::State)?
-                    .join("cache"),
-            ),
+            engine: self.engine.clone(),
+            compiler: self.compiler.clone(),
             roster: Arc::new(team),
             store: Store::in_memory().map_err(PluginError::below)?,
             http: Fetcher::new(false),
