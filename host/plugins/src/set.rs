@@ -79,7 +79,7 @@ pub fn tidy(components: &Components, lock: &Lock) -> Result<usize, ComponentsErr
 /// The engines that script plugins among `kept` are pinned with.
 fn engines_of(components: &Components, kept: &BTreeSet<Digest>) -> Vec<Digest> {
     let files = kept.iter().filter_map(|digest| components.get(digest).ok());
-    let scripts = files.filter_map(|bytes| Artifact::read(&bytes).ok()?.script);
+    let scripts = files.filter_map(|bytes| Artifact::read_again(&bytes).ok()?.script);
     scripts.filter_map(|script| script.engine).collect()
 }
 
@@ -199,7 +199,7 @@ async fn ensure_engine(
     locked: &LockEntry,
     places: &PluginFolders<'_>,
 ) -> Result<(), String> {
-    let script = Artifact::read(component)
+    let script = Artifact::read_again(component)
         .ok()
         .and_then(|artifact| artifact.script);
     let Some(PinnedScript {

@@ -13,9 +13,11 @@ pub const NAMES: &[&str] = &[
     "redact",
     "resolve-names",
 ];
-/// The folder of their components, relative to the program's own folder: a wheel and an archive can both put them
-/// there.
-const COMPONENTS: &str = "../share/djangobot/plugins";
+/// The folder of all files that come with an installed program, relative to the program's own folder: a wheel and an
+/// archive can both put them there.
+const SHARE: &str = "../share/djangobot";
+/// The folder of the plugins' components, below that.
+const COMPONENTS: &str = "plugins";
 /// A file by which a clone is recognised: hardly any other folder has it.
 const CLONE: &str = "host/djangobot/Cargo.toml";
 
@@ -70,9 +72,8 @@ pub fn find(name: &str) -> Result<Place, ShippedError> {
 }
 
 fn find_from(name: &str, program: Option<&Path>) -> Result<Place, ShippedError> {
-    let folder = program.and_then(Path::parent).unwrap_or(Path::new("."));
-    let component = folder.join(COMPONENTS).join(format!("{name}.wasm"));
-    if component.is_file() && is_guarded(&folder.join("..")) {
+    let component = place_from(program, COMPONENTS, name);
+    if is_installed(program, &component) {
         return Ok(Place::Component(component));
     }
     let clone = program.and_then(clone_of);
@@ -83,6 +84,21 @@ fn find_from(name: &str, program: Option<&Path>) -> Result<Place, ShippedError> 
             looked: component,
         }),
     }
+}
+
+/// The place of a component that comes with an installed program; `folder` is the one for its kind.
+pub(crate) fn place_from(program: Option<&Path>, folder: &str, name: &str) -> PathBuf {
+    let share = folder_of(program).join(SHARE);
+    share.join(folder).join(format!("{name}.wasm"))
+}
+
+/// Whether there is a file at a place of [`place_from`], and not every user can have put it there.
+pub(crate) fn is_installed(program: Option<&Path>, place: &Path) -> bool {
+    place.is_file() && is_guarded(&folder_of(program).join(".."))
+}
+
+fn folder_of(program: Option<&Path>) -> &Path {
+    program.and_then(Path::parent).unwrap_or(Path::new("."))
 }
 
 /// The clone that this program lies in, or was installed from. In both cases the program was built from it, so that the
@@ -102,7 +118,7 @@ fn clone_of(program: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a folder can't be written to by every user, as `/tmp` can: a plugin there could come from anybody.
-pub(crate) fn is_guarded(folder: &Path) -> bool {
+fn is_guarded(folder: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     const OTHERS_WRITE: u32 = 0o002;
     std::fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & OTHERS_WRITE == 0)

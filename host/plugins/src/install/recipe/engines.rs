@@ -11,8 +11,8 @@ use crate::install::recipe::{self, BuildOutput, Installs, RecipeError, sources_o
 use crate::install::script::{ScriptEngine, ScriptLanguage};
 use crate::install::shipped;
 
-/// The folder of the engines, relative to the program's own folder.
-const ENGINES: &str = "../share/djangobot/engines";
+/// The folder of the engines, among the files that come with an installed program.
+const ENGINES: &str = "engines";
 /// The folder of cargo's output in a clone.
 const TARGET: &str = "target";
 /// The folder of the engines that were built in a clone, below that.
@@ -100,8 +100,9 @@ pub async fn find(
     installs: Installs,
     told: &BuildOutput<'_>,
 ) -> Result<ScriptEngine, EngineError> {
-    let installed = installed(language);
-    if installed.is_file() && shipped::is_guarded(&installed.join("../../..")) {
+    let program = shipped::program();
+    let installed = place_from(program.as_deref(), language);
+    if shipped::is_installed(program.as_deref(), &installed) {
         return read(&installed).map(ScriptEngine::from);
     }
     let Some(place) = InClone::of(language) else {
@@ -111,10 +112,7 @@ pub async fn find(
         });
     };
     let sources = place.sources();
-    if let Some(sources) = sources
-        && let Ok(built) = read(&place.built)
-        && built.sources == Some(sources)
-    {
+    if let Some(built) = place.built_from(sources) {
         return Ok(built.into());
     }
     tracing::info!(
@@ -132,28 +130,21 @@ pub async fn find(
         reason: Box::new(reason),
     };
     let engine = component::as_engine(&bytes, language, sources).map_err(not_an_engine)?;
-    let unwritten = |reason| EngineError::Unwritten {
-        path: place.built.clone(),
-        reason,
-    };
-    let folder = place.built.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(unwritten)?;
-    file::replace(&place.built, &engine.component).map_err(unwritten)?;
+    write(&place.built, &engine)?;
     Ok(engine.into())
 }
 
 /// The tools that would have to be installed before [`find`] can give the engine, in words for people.
 pub async fn lacks(language: ScriptLanguage) -> Option<String> {
-    if installed(language).is_file() {
+    let program = shipped::program();
+    let installed = place_from(program.as_deref(), language);
+    if shipped::is_installed(program.as_deref(), &installed) {
         return None;
     }
     let place = InClone::of(language)?;
-    let sources = place.sources();
-    let is_built =
-        sources.is_some() && read(&place.built).is_ok_and(|built| built.sources == sources);
-    match is_built {
-        true => None,
-        false => recipe::lacks_for_engine(&place.folder).await,
+    match place.built_from(place.sources()) {
+        Some(_) => None,
+        None => recipe::lacks_for_engine(&place.folder).await,
     }
 }
 
@@ -207,15 +198,20 @@ pub async fn ensure(
 /// It is not an engine, or the place can't be written to.
 pub fn add(path: &Path) -> Result<(ScriptLanguage, PathBuf), EngineError> {
     let engine = read(path)?;
-    let place = installed(engine.language);
-    let unwritten = |reason| EngineError::Unwritten {
-        path: place.clone(),
-        reason,
-    };
-    let folder = place.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(unwritten)?;
-    file::replace(&place, &engine.component).map_err(unwritten)?;
-    Ok((engine.language, place))
+    let place = place_from(shipped::program().as_deref(), engine.language);
+    write(&place, &engine)?;
+    Ok((engine.language, place.canonicalize().unwrap_or(place)))
+}
+
+/// Writes an engine to its file, whose folder may be missing.
+fn write(path: &Path, engine: &EngineArtifact) -> Result<(), EngineError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| file::replace(path, &engine.component))
+        .map_err(|reason| EngineError::Unwritten {
+            path: path.to_owned(),
+            reason,
+        })
 }
 
 /// Reads an engine from its file.
@@ -230,19 +226,9 @@ fn read(path: &Path) -> Result<EngineArtifact, EngineError> {
     })
 }
 
-/// The place of an engine next to the program.
-fn installed(language: ScriptLanguage) -> PathBuf {
-    let program = shipped::program();
-    let folder = program
-        .as_deref()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new("."));
-    let share = folder
-        .parent()
-        .map(|parent| parent.join(ENGINES.trim_start_matches("../")));
-    share
-        .unwrap_or_else(|| folder.join(ENGINES))
-        .join(format!("{}.wasm", language.name()))
+/// The place of an engine that comes with an installed program.
+fn place_from(program: Option<&Path>, language: ScriptLanguage) -> PathBuf {
+    shipped::place_from(program, ENGINES, language.name())
 }
 
 /// The engine of a language in a clone.
@@ -276,5 +262,41 @@ impl InClone {
     /// The digest of its sources; `None` if they can't be read.
     fn sources(&self) -> Option<Digest> {
         sources_of_folders(&[&self.folder, &self.wit]).ok()
+    }
+
+    /// The engine that was built before, if its sources are still these.
+    fn built_from(&self, sources: Option<Digest>) -> Option<EngineArtifact> {
+        let built = read(&self.built).ok()?;
+        (sources.is_some() && built.sources == sources).then_some(built)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_beside_an_installed_program_is_found_unless_every_user_can_write_there() {
+        let root = tempfile::tempdir().unwrap();
+        let program = root.path().join("bin/djangobot");
+        std::fs::create_dir_all(root.path().join("bin")).unwrap();
+        let place = place_from(Some(&program), ScriptLanguage::JavaScript);
+        assert!(!shipped::is_installed(Some(&program), &place));
+        std::fs::create_dir_all(root.path().join("share/djangobot/engines")).unwrap();
+        std::fs::write(
+            root.path().join("share/djangobot/engines/javascript.wasm"),
+            "",
+        )
+        .unwrap();
+        let allow = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(root.path(), mode).unwrap();
+        };
+        allow(0o755);
+        assert!(shipped::is_installed(Some(&program), &place));
+        allow(0o1777);
+        assert!(!shipped::is_installed(Some(&program), &place));
     }
 }
