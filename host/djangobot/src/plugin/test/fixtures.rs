@@ -21,7 +21,7 @@ const FOLDER: &str = "tests";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Fixture {
-    /// What is tested, in words.
+    /// The behaviour that is tested, in words.
     #[serde(default)]
     pub(super) name: String,
     /// The plugin's config.
@@ -133,7 +133,7 @@ impl Fixture {
         Ok(team)
     }
 
-    /// What the test expects, in the form of [`outcome`].
+    /// The outcome that the test expects, in the form of [`outcome`].
     fn expected(&self) -> Value {
         let mut expected = Map::new();
         let after = match &self.after {
@@ -184,7 +184,7 @@ impl Fixture {
     }
 }
 
-/// What a plugin made of an event: `after`, `dropped` or `error`, and `emits` and `sends` if there are any.
+/// The outcome of an event: `after`, `dropped` or `error`, and `emits` and `sends` if there are any.
 fn outcome(passed: &PluginOutput) -> Value {
     let mut outcome = Map::new();
     let (emitted, own): (Vec<_>, Vec<_>) = passed.events.iter().partition(|event| event.emitted);

@@ -18,7 +18,7 @@ const TARGET: &str = "target";
 /// The folder of the engines that were built in a clone, below that.
 const BUILT: &str = "engines";
 
-/// Why there is no engine.
+/// The error if there is no engine.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// This machine has none, and can't build one.
